@@ -29,11 +29,12 @@ test: setup
 test-all: setup
 	@$(PYTEST)
 
-# What others write, made up by atheris for SECONDS each; `make test` asks the same targets without it.
-SECONDS ?= 60
+# What others write, made up by atheris: ten MINUTES in all, shared among the targets, or so many SECONDS for each of TARGETS.
+# `make test` asks the same targets without it.
+MINUTES ?= 10
 fuzz: setup
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "atheris>=2.3"
-	@$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+	@$(BIN)/python -m tests.fuzz $(if $(SECONDS),--seconds $(SECONDS),--minutes $(MINUTES)) $(TARGETS)
 
 lint: setup
 	$(BIN)/ruff format --check --quiet

@@ -17,7 +17,18 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks import comparison, competitors, daemon, journal, pushed_breach, replay, sampling
+from benchmarks import (
+    comparison,
+    competitors,
+    daemon,
+    growing_log,
+    journal,
+    many_sources,
+    pushed_breach,
+    replay,
+    sampling,
+    source_memory,
+)
 from benchmarks.measure import FULL_EFFORT, QUICK_EFFORT, Effort, describe_failure
 from benchmarks.table import TableRow, format_markdown, format_plain
 
@@ -28,6 +39,9 @@ SECTIONS: dict[str, Section] = {
     "journal": lambda effort, _: journal.measure_rows(effort.seconds),
     "daemon": daemon.measure_rows,
     "pushed": pushed_breach.measure_rows,
+    "fleet": many_sources.measure_rows,
+    "jsonl": growing_log.measure_rows,
+    "memory": source_memory.measure_rows,
     "replay": replay.measure_rows,
 }
 """Rows come one by one where they take their time: those before a failure are kept."""

@@ -23,8 +23,8 @@ def test_what_a_round_asks_is_fetched_ahead_of_it(tmp_path: Path, monkeypatch: p
     async def prefetch(self: Pipeline, now: int, source: str | None = None) -> None:
         done.append(("prefetch", source))
 
-    def judge(self: Pipeline, now: int, source: str | None = None) -> set[str]:
-        done.append(("judge", source))
+    def judge(self: Pipeline, now: int, *sources: str) -> set[str]:
+        done.append(("judge", "".join(sources) or None))
         return set()
 
     monkeypatch.setattr(Pipeline, "prefetch", prefetch)

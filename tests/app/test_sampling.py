@@ -11,7 +11,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from tests.support.sources import LONG_TIMEOUT, CallableSource, FakePush, FakeReceiver, LineCounter
 from watchdog.app import sampling
@@ -34,9 +33,8 @@ class SamplingHarness:
         self.downs: list[str] = []
         self.cuts: list[tuple[str, Cut]] = []
         self.judged: list[str] = []
-        self.scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "misfire_grace_time": None})
         self.telemetry = Telemetry("test")
-        self.sampler = Sampler(self.scheduler, self, self.telemetry, lambda: NOW, self._judge, restored)
+        self.sampler = Sampler(self, self.telemetry, lambda: NOW, self._judge, restored)
         self._changed = asyncio.Event()
 
     def add_samples(self, source: str, samples: Sequence[Sample], now: Millis) -> None:
@@ -71,12 +69,10 @@ def run(
 ) -> SamplingHarness:
     async def main() -> SamplingHarness:
         harness = SamplingHarness(restored)
-        harness.scheduler.start()
         try:
             await test(harness)
         finally:
             await harness.sampler.stop()
-            harness.scheduler.shutdown(wait=False)
             harness.sampler.close()
         return harness
 
@@ -91,11 +87,8 @@ async def wait_for(event: threading.Event) -> None:
 
 
 @pytest.fixture(autouse=True)
-def quick_and_quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampling, "_DEADLINE_SLACK", 0.001)
-    yield
-    logging.getLogger("apscheduler").setLevel(logging.NOTSET)
 
 
 class Hang:

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -158,9 +157,7 @@ async def _live(folder: Path, until: float) -> None:
     async def judge(source: str) -> None:
         """Nobody asks here."""
 
-    scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "misfire_grace_time": None})
-    sampler = Sampler(scheduler, Sink(), telemetry, _wall_clock, judge, writer.restored_states)
-    scheduler.start()
+    sampler = Sampler(Sink(), telemetry, _wall_clock, judge, writer.restored_states)
     sampler.apply(config.sources)
     while newest != [until]:
         await writer.write(_wall_clock(), sampler.states())
@@ -168,7 +165,6 @@ async def _live(folder: Path, until: float) -> None:
         sys.stdout.flush()
     await sampler.stop()
     await writer.stop(_wall_clock(), sampler.states())
-    scheduler.shutdown(wait=False)
     sampler.close()
 
 

@@ -97,9 +97,10 @@ def guesses(source: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_nobody_guesses_what_an_action_is_or_what_it_captured(path: Path) -> None:
-    assert guesses(path.read_text()) == []
+def test_nobody_guesses_what_an_action_is_or_what_it_captured() -> None:
+    found = {str(path.relative_to(PACKAGE)): guesses(path.read_text()) for path in FILES}
+
+    assert {path: guessed for path, guessed in found.items() if guessed} == {}
 
 
 @pytest.mark.parametrize(

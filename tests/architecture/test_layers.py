@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -59,9 +61,9 @@ def package_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imported_packages(tree: ast.AST) -> set[str]:
+def imported_packages(nodes: Iterable[ast.AST]) -> set[str]:
     packages = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.ImportFrom) and node.module == "watchdog":
             packages |= {alias.name for alias in node.names if alias.name in LAYER_OF}
         elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("watchdog."):
@@ -71,11 +73,26 @@ def imported_packages(tree: ast.AST) -> set[str]:
     return packages
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    """Parsed once for all that is asked of it."""
+    return ast.parse(path.read_text())
+
+
+@cache
+def nodes_of(path: Path) -> tuple[ast.AST, ...]:
+    """All of them: to walk costs more than to look."""
+    return tuple(ast.walk(tree_of(path)))
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
+
+
 def imported_modules(path: Path) -> set[Path]:
     """Files of ours that are imported when this one is: not those that a function imports, or a type checker."""
     found = set()
-    body = ast.parse(path.read_text()).body
-    for node in body:
+    for node in tree_of(path).body:
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "watchdog":
             base = PACKAGE.parent.joinpath(*node.module.split("."))
             for alias in node.names:
@@ -86,9 +103,16 @@ def imported_modules(path: Path) -> set[Path]:
     return found
 
 
-def called_names(tree: ast.AST) -> set[str]:
+def called_names(nodes: Iterable[ast.AST]) -> set[str]:
     """Dotted names that are called."""
-    return {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    return {dotted_name(node.func) for node in nodes if isinstance(node, ast.Call)}
+
+
+def dotted_name(node: ast.expr) -> str:
+    """Empty for what is no name."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted_name(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def allowed(path: Path, places: set[str]) -> bool:
@@ -101,23 +125,22 @@ def test_every_package_has_a_layer_and_a_sentence() -> None:
     assert packages == set(LAYER_OF)
     for package in packages - {"__main__"}:
         for init in (PACKAGE / package).rglob("__init__.py"):
-            assert ast.get_docstring(ast.parse(init.read_text())), init
+            assert ast.get_docstring(tree_of(init)), init
 
 
 def test_nothing_but_the_entry_point_stands_beside_the_packages() -> None:
     assert {path.name for path in PACKAGE.iterdir() if path.is_file()} == {"__init__.py", "__main__.py", "py.typed"}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_packages_import_only_from_below(path: Path) -> None:
-    mine = package_of(path)
-    if mine == "__init__":
-        pytest.skip("the package itself holds names only")
-    others = imported_packages(ast.parse(path.read_text())) - {mine}
+def test_packages_import_only_from_below() -> None:
+    found = {}
+    for path in FILES:
+        mine = package_of(path)
+        if mine != "__init__":  # the package itself holds names only
+            others = imported_packages(nodes_of(path)) - {mine}
+            found[relative(path)] = {other for other in others if LAYER_OF[other] >= LAYER_OF[mine]}
 
-    upwards = {other for other in others if LAYER_OF[other] >= LAYER_OF[mine]}
-
-    assert not upwards, f"{mine} (layer {LAYER_OF[mine]}) imports {upwards}"
+    assert {path: upwards for path, upwards in found.items() if upwards} == {}
 
 
 def test_no_module_is_imported_while_it_is_still_being_imported() -> None:
@@ -137,31 +160,33 @@ def test_no_module_is_imported_while_it_is_still_being_imported() -> None:
         visit(path, ())
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_only_the_daemon_reads_a_clock_and_only_the_command_line_prints(path: Path) -> None:
-    called = called_names(ast.parse(path.read_text()))
+def test_only_the_daemon_reads_a_clock_and_only_the_command_line_prints() -> None:
     clocks = {"time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "date.today", "datetime.today"}
+    found = {}
+    for path in FILES:
+        called, refused = called_names(nodes_of(path)), set[str]()
+        if not allowed(path, MAY_READ_CLOCKS):
+            refused |= clocks
+        if path.name not in STANDALONE_PROGRAMS:
+            refused |= set() if allowed(path, MAY_PRINT) else {"print", "sys.stdout.write"}
+            refused |= set() if allowed(path, MAY_EXIT) else {"sys.exit", "exit"}
+        found[relative(path)] = called & refused
 
-    if not allowed(path, MAY_READ_CLOCKS):
-        assert not called & clocks
-    if path.name not in STANDALONE_PROGRAMS:
-        assert allowed(path, MAY_PRINT) or not called & {"print", "sys.stdout.write"}
-        assert allowed(path, MAY_EXIT) or not called & {"sys.exit", "exit"}
+    assert {path: names for path, names in found.items() if names} == {}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_only_net_speaks_http(path: Path) -> None:
+def test_only_net_speaks_http() -> None:
     """A chat's own library aside, which is imported where that chat is."""
     clients = ("http.client", "requests", "urllib3", "urllib.request")
+    found = {relative(path): names_imported(nodes_of(path), clients) for path in FILES if package_of(path) != "net"}
 
-    if package_of(path) != "net":
-        assert not names_imported(ast.parse(path.read_text()), clients)
+    assert {path: names for path, names in found.items() if names} == {}
 
 
-def names_imported(tree: ast.AST, modules: tuple[str, ...]) -> set[str]:
+def names_imported(nodes: Iterable[ast.AST], modules: tuple[str, ...]) -> set[str]:
     """What is imported of these modules, and of what is in them, at the top of a file or in a function."""
     imported: set[str] = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.ImportFrom) and node.module:
             imported |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
@@ -181,19 +206,23 @@ def names_imported(tree: ast.AST, modules: tuple[str, ...]) -> set[str]:
     ],
 )
 def test_an_http_client_is_found_however_it_is_imported(line: str) -> None:
-    assert names_imported(ast.parse(line), ("http.client", "requests", "urllib3", "urllib.request"))
-    assert not names_imported(ast.parse(line), ("sqlite3",))
+    assert names_imported(ast.walk(ast.parse(line)), ("http.client", "requests", "urllib3", "urllib.request"))
+    assert not names_imported(ast.walk(ast.parse(line)), ("sqlite3",))
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_only_the_journal_the_store_of_samples_and_the_source_of_that_name_speak_sql(path: Path) -> None:
-    tree = ast.parse(path.read_text())
-    strings = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+def test_only_the_journal_the_store_of_samples_and_the_source_of_that_name_speak_sql() -> None:
+    found = {}
+    for path in FILES:
+        texts = set[str]() if allowed(path, MAY_IMPORT_SQLITE) else names_imported(nodes_of(path), ("sqlite3",))
+        if not allowed(path, MAY_SPEAK_SQL):
+            texts |= {
+                node.value
+                for node in nodes_of(path)
+                if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.match(node.value)
+            }
+        found[relative(path)] = texts
 
-    if not allowed(path, MAY_IMPORT_SQLITE):
-        assert not names_imported(tree, ("sqlite3",))
-    if not allowed(path, MAY_SPEAK_SQL):
-        assert not [text for text in strings if SQL.match(text)]
+    assert {path: texts for path, texts in found.items() if texts} == {}
 
 
 def test_the_journal_is_used_through_its_interface_alone() -> None:
@@ -206,13 +235,13 @@ def test_the_journal_is_used_through_its_interface_alone() -> None:
     )
     for path in FILES:
         if package_of(path) != "journal":
-            assert not names_imported(ast.parse(path.read_text()), inner), path
+            assert not names_imported(nodes_of(path), inner), path
 
 
 def test_one_file_knows_what_each_database_is_called() -> None:
     named: dict[str, list[str]] = {"journal.db": [], "series.db": []}
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes_of(path):
             if isinstance(node, ast.Constant) and node.value in named:
                 named[node.value].append(str(path.relative_to(PACKAGE)))
 

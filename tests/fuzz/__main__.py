@@ -1,5 +1,5 @@
-"""`python -m tests.fuzz [--seconds N] [TARGET …]`: atheris looks for what breaks a target. What it finds lies in the folder
-that it names; once it is mended, it belongs into `seeds.FOUND`.
+"""`python -m tests.fuzz [--minutes N | --seconds N] [TARGET …]`: atheris looks for what breaks a target. What it finds lies in
+the folder that it names; once it is mended, it belongs into `seeds.FOUND`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,11 @@ NAMES = (
     "pushed",
     "statsd",
     "sqlite",
+    "perfdata",
+    "paths",
+    "jsonl",
+    "log",
+    "textfile",
 )
 
 
@@ -32,15 +37,18 @@ def main() -> int:
     options.add_argument(
         "targets", nargs="*", metavar="TARGET", help=f"of {', '.join(NAMES)}; all of them when none is named"
     )
-    options.add_argument("--seconds", type=int, default=60, help="for each target (default: %(default)s)")
+    options.add_argument("--minutes", type=float, default=10.0, help="for all of them (default: %(default)g)")
+    options.add_argument("--seconds", type=int, help="for each of them, in place of that")
     options.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     asked = options.parse_args()
+    names = asked.targets or NAMES
+    seconds = asked.seconds or max(1, round(asked.minutes * 60 / len(names)))
     if asked.here:
-        fuzz(asked.targets[0], asked.seconds)
+        fuzz(names[0], seconds)
     broken = []
-    for name in asked.targets or NAMES:  # libFuzzer ends its process
-        say(f"{name}, for {asked.seconds} s")
-        command = [sys.executable, "-m", "tests.fuzz", "--here", "--seconds", str(asked.seconds), name]
+    for name in names:  # libFuzzer ends its process
+        say(f"{name}, for {seconds} s")
+        command = [sys.executable, "-m", "tests.fuzz", "--here", "--seconds", str(seconds), name]
         if subprocess.run(command, check=False).returncode:
             broken.append(name)
     say(f"broken: {', '.join(broken)}" if broken else "nothing was found")

@@ -3,6 +3,7 @@ what broke one of them once."""
 
 from __future__ import annotations
 
+import gzip
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -20,14 +21,20 @@ __all__ = [
     "flags",
     "found",
     "json_documents",
+    "json_lines",
+    "log",
     "openmetrics",
+    "paths",
+    "perfdata",
     "promql",
     "requests",
     "rules",
     "sqlite",
+    "textfiles",
 ]
 
 ROOT = Path(__file__).parents[2]
+TOKEN = "a-token-of-sixteen"
 FLAG_FILES = ("c.py", "c.yaml", "c.json", "c.toml", "c.ini", ".env")
 _PAGE = (
     b"# HELP trades_total Trades.\n# TYPE trades_total counter\n"
@@ -81,6 +88,17 @@ def requests() -> Iterator[bytes]:
     yield b"GET /metrics HTTP/1.1\r\nAccept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n\r\n"
     yield b"HEAD / HTTP/1.1\r\nSec-Fetch-Site: cross-site\r\nHost: [::1]:9099\r\n\r\n"
     yield b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello"
+    head = b"POST /push/bot HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer " + TOKEN.encode() + b"\r\n"
+    yield head + b"Content-Type: text/plain\r\nContent-Length: 9\r\n\r\nequity 1\n"
+    yield (
+        head
+        + b'Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nd;x=y\r\n{"equity": 1}\r\n0\r\nA: b\r\n\r\n'
+    )
+    packed = gzip.compress(b"equity 1\n", mtime=0)
+    length = str(len(packed)).encode()
+    yield head + b"Content-Encoding: gzip\r\nExpect: 100-continue\r\nContent-Length: " + length + b"\r\n\r\n" + packed
+    for kind in ("", "/start", "/fail", "/log", "/255"):
+        yield f"GET /heartbeat/bot/{TOKEN}{kind} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
 
 
 def answers() -> Iterator[bytes]:
@@ -132,6 +150,49 @@ def sqlite() -> Iterator[bytes]:
         yield content[:19] + bytes([version]) + content[20:]  # as with a write-ahead log, and without
 
 
+def perfdata() -> Iterator[bytes]:
+    yield b"DISK OK - free space: / 3326 MB (56%);|/=2643MB;5948;5958;0;5968 '/a b''c'=1.5%;@5:10;~:3;; time=0,25s;;;0\n"
+    yield b"OK\nmore text | users=3;;10:\nqueue=U rate=1e3c conns=+2\n| x=-0.5KiB"
+
+
+def paths() -> Iterator[bytes]:
+    document = b'{"a": {"b": [1, {"c": "x"}], "n": -1.5}, "t": "2023-11-14T22:13:20+01:00", "ok": true, "none": null}'
+    for path in (
+        b"a.n < `0` && !(none)",
+        b"a.b[1].c == 'x' || ok",
+        b"a.b[?c].c | [0]",
+        b"length(a.b)",
+        b'"t"',
+        b"@",
+        b"to_number(a.n)",
+    ):
+        yield path + b"\n" + document
+    yield b"1700000000.5\n1700000000123456"
+
+
+def json_lines() -> Iterator[bytes]:
+    yield (
+        b'\0\x20{"type": "trade", "pnl": -1.5, "symbol": "BTC", "at": 1699999990}\n'
+        b'{"type": "trade", "dry": true, "pnl": "-2"}\r\n\n{"account": {"equity": 10.5}, "at": "2023-11-14T22:13:10Z"}\n'
+        b'[1]\n{"type": "trade", "pnl": NaN, "symbol": null}\nno json\n{"half": '
+    )
+    yield b'\0\x05\xef\xbb\xbf{"type": "trade"} {"type": "trade"}\n\xff\xfe\n"text"\n'
+
+
+def log() -> Iterator[bytes]:
+    yield (
+        b"\x02no beginning\n2023-11-14 23:13:10,250 INFO filled 1.234,50 equity=10.5\n"
+        b"2023-11-14 23:13:11,000 ERROR order rejected\nTraceback (most recent call last):\n"
+        b'  File "bot.py", line 1\nccxt.NetworkError: timeout\n2023-10-29 02:30:00,000 ERROR will retry\n\n'
+        b"2023-11-14 23:13:12,000 CRITICAL \xff\x1b[31m equity=nan\r\n"
+    )
+
+
+def textfiles() -> Iterator[bytes]:
+    yield _PAGE + b"\0" + _OPENMETRICS
+    yield b'a 1\n\0a 1\n\0\0b{x="y"} 2 1700000000000\n'
+
+
 def found(target: str) -> Iterator[bytes]:
     """What broke that target once; beneath each, what became of it."""
     yield from FOUND.get(target, ())
@@ -142,6 +203,10 @@ FOUND: dict[str, tuple[bytes, ...]] = {
         b'a{b="' + b"\\\\" * 30_000 + b'"}',  # the process died: the parser beneath recursed for each backslash
         b"-" * 3_000 + b"a",  # 3 s, and four times as many for twice as much
     ),
+    "openmetrics": (  # a restart of ours made its counter begin anew
+        b"# TYPE a counter\na_total 1 170000000025\na_created 3399980000\n# EOF\n",
+    ),
+    "rules": (b"a:\r\r\r\rb\r:\r",),  # nothing: YAML's lines end like this, too
     "web": (b"GET http://[ HTTP/1.1\r\n\r\n",),  # closed without an answer
     "flags": (bytes([3, 1]) + b"a." * 32_000 + b"b = 1\n",),  # 2 s in tomllib, and four times as many for twice as much
 }

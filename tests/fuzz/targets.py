@@ -21,10 +21,21 @@ from unittest.mock import patch
 import numpy as np
 
 from tests.fuzz import seeds
+from tests.fuzz.source_targets import (
+    NOW,
+    follow_json_lines,
+    follow_log,
+    memory_folder,
+    read_paths,
+    read_perfdata,
+    read_textfiles,
+)
 from watchdog.actions.values.editor import ensure_same_types, get_values, has_values, set_values, validate_values
 from watchdog.actions.values.located_value import Value
 from watchdog.config import ConfigError, load
 from watchdog.core.errors import ActionError, SourceError, WatchdogError
+from watchdog.core.inbox import http_inbox
+from watchdog.core.protocols import PushedSource
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.core.text import escape
 from watchdog.net import fetch, http, session
@@ -34,19 +45,21 @@ from watchdog.offline.history.query import QueryTimes, run_query
 from watchdog.promql import PromqlError, evaluate, metric_names, parse, required_lookback
 from watchdog.sources import openmetrics
 from watchdog.sources.exposition import PageCache, PageLimits, parse_samples
+from watchdog.sources.heartbeat import HeartbeatSource
 from watchdog.sources.json_document import parse_document
 from watchdog.sources.json_explain import explain
 from watchdog.sources.json_values import JsonValue, Limits, Timing, extract
 from watchdog.sources.prometheus_answer import error_text, parse_vector
+from watchdog.sources.push import PushSource
 from watchdog.sources.push_body import parse_body
 from watchdog.sources.sql_file import query_sqlite
 from watchdog.sources.sql_rows import QuerySpec, ReadLimits
 from watchdog.sources.statsd_table import StatsdTable
 from watchdog.tsdb.page import PageList, SeriesPage
+from watchdog.web.inbox import Inbox
 from watchdog.web.pages import build_routes
 from watchdog.web.server import WebServer
 
-NOW = 1_700_000_000_000
 MAX_BYTES = 64 * 1024
 """Of one input; what may be longer has a limit of its own, and a test of that."""
 
@@ -103,7 +116,7 @@ def _page() -> PageList:
 
 def read_rules(data: bytes) -> None:
     """A file of rules, whole: loaded, or refused at a place that is in it."""
-    with tempfile.TemporaryDirectory(dir=_memory_folder()) as name:
+    with tempfile.TemporaryDirectory(dir=memory_folder()) as name:
         folder = Path(name)
         (folder / "rules").mkdir()
         (folder / "watchdog.yaml").write_text(seeds.MAIN_YAML)
@@ -113,11 +126,7 @@ def read_rules(data: bytes) -> None:
         except ConfigError as error:
             for problem in error.problems:
                 assert problem.what == escape(problem.what)
-                assert 1 <= problem.line <= Path(problem.file).read_bytes().count(b"\n") + 2
-
-
-def _memory_folder() -> str | None:
-    return "/dev/shm" if Path("/dev/shm").is_dir() else None
+                assert 1 <= problem.line <= len(Path(problem.file).read_text(errors="replace").splitlines()) + 2
 
 
 _VALUES: tuple[Value, ...] = (True, False, 0, -1.5, "x", "it's \n", None, ("a", 1), ())
@@ -175,11 +184,24 @@ def _server() -> tuple[int, _Broken]:
     log.propagate = False
     known = {"sources": {}, "kpis": {}, "rules": [], "targets": {}, "silenced": [], "now": NOW, "version": "1"}
     routes = build_routes(Telemetry("1").registry, lambda: None, lambda: known, query)
-    return WebServer(routes, "127.0.0.1", 0).port, broken
+    inbox = Inbox()
+    server = WebServer(routes, "127.0.0.1", 0, inbox=inbox)
+    http_inbox.set(inbox)
+    token = Path(tempfile.mkdtemp()) / "token"
+    token.write_text(seeds.TOKEN)
+    token.chmod(0o600)
+    sources: list[PushedSource] = [
+        PushSource(type="push", token_file=str(token)),
+        HeartbeatSource(type="heartbeat", token_file=str(token)),
+    ]
+    for source in sources:
+        source.receive("bot", {}, lambda samples, state: 0, lambda: NOW)
+    return server.port, broken
 
 
 def ask_web(data: bytes) -> None:
-    """A request of anybody: it is answered in HTTP, or the connection is closed; nothing breaks behind it."""
+    """A request of anybody, also of a bot that sends its numbers or calls in: it is answered in HTTP, or the connection is
+    closed; nothing breaks behind it."""
     port, broken = _server()
     answer = b""
     with socket.create_connection(("127.0.0.1", port), timeout=5) as reader:
@@ -304,4 +326,9 @@ TARGETS = {
     "pushed": Target(read_pushed, seeds.pushed),
     "statsd": Target(read_statsd, seeds.statsd),
     "sqlite": Target(read_sqlite, seeds.sqlite),
+    "perfdata": Target(read_perfdata, seeds.perfdata),
+    "paths": Target(read_paths, seeds.paths),
+    "jsonl": Target(follow_json_lines, seeds.json_lines),
+    "log": Target(follow_log, seeds.log),
+    "textfile": Target(read_textfiles, seeds.textfiles),
 }

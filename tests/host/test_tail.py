@@ -328,6 +328,21 @@ def test_after_a_long_sleep_all_that_was_rotated_meanwhile_is_read(log: Path) ->
     assert reader.look() == []
 
 
+def test_nulls_ahead_of_a_line_are_a_hole_wherever_the_file_is_cut_and_wherever_they_stand(log: Path) -> None:
+    content = b"one\n\0\0two\n\0\0\n\0three\0\n\0\0"
+    for cut in range(len(content) + 1):
+        log.write_bytes(b"")
+        reader = Reader(log)
+        reader.look()
+        found = []
+        for part in (content[:cut], content[cut:], b"\0four\n"):
+            append(log, part)
+            found += reader.look()
+
+        assert found == [b"one", b"two", b"", b"three\0", b"four"], cut
+        log.unlink()
+
+
 def test_a_packed_file_that_is_damaged_gives_what_is_whole_of_it_once(log: Path) -> None:
     reader = Reader(log)
     packed = gzip.compress(os.urandom(1_000).hex().encode() + b"\n" + os.urandom(50_000).hex().encode())

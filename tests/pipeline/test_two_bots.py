@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from watchdog.documents.problems import ConfigError
 from watchdog.journal.baselines import Baseline
 from watchdog.journal.sqlite import SqliteJournal
 from watchdog.pipeline.pipeline import Pipeline
+from watchdog.promql import SelectedMetric
 
 SCRAPE = "  {name}: {{type: scrape, url: 'http://127.0.0.1:1/{name}', every: {every}}}\n"
 RULES = """\
@@ -521,3 +522,50 @@ def test_people_hear_of_a_plan_as_it_is_for_the_bot_that_it_starts_on(tmp_path: 
     said = " ".join(str(row["lines"]) for row in bots.journal.query("SELECT lines FROM message"))
     assert "beta.py" in said
     assert "alpha.py" not in said
+
+
+def test_what_is_judged_together_trips_as_one_by_one_and_in_the_order_of_the_rules(tmp_path: Path) -> None:
+    found = []
+    for together in (False, True):
+        bots = Bots(tmp_path / str(together))
+        bots.values = {"a": healthy(), "b": healthy(), "c": healthy()}
+        bots.configure({name: f"sources: [{name}]" for name in "abc"})
+        bots.round(5)
+        assert bots.pipeline is not None
+        bots.now += SECOND
+        for name in "cba":
+            equity = Sample("equity", (), bots.now, 100.0 if name != "b" else 1_000.0)
+            bots.pipeline.add_samples(name, [equity], bots.now)
+            if not together:
+                bots.pipeline.judge(bots.now, name)
+        if together:
+            bots.pipeline.judge(bots.now, "c", "b", "a")
+        found.append((bots.firing(), sorted(bots.runs())))
+        if together:
+            assert bots.runs() == [("a", "halt"), ("c", "halt")]
+
+    assert found[0] == found[1]
+    assert found[0][0] == {("drawdown", "a"), ("drawdown", "c")}
+
+
+def test_which_of_many_sources_a_rule_reads_is_not_asked_again_with_each_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names, asked = [f"bot{number}" for number in range(30)], 0
+    may_be_read_of = SelectedMetric.may_be_read_of
+
+    def count(self: SelectedMetric, having: Mapping[str, str]) -> bool:
+        nonlocal asked
+        asked += 1
+        return may_be_read_of(self, having)
+
+    monkeypatch.setattr(SelectedMetric, "may_be_read_of", count)
+    bots = Bots(tmp_path)
+    bots.values = {name: healthy() for name in names}
+    bots.configure({name: f"sources: [{name}]" for name in names})
+    bots.round()
+    after_one = asked
+    bots.round(4)
+
+    assert 0 < after_one < 5 * len(names) ** 2  # once of each source for each way to say whose a metric is
+    assert asked == after_one

@@ -379,6 +379,19 @@ def test_a_clock_that_was_ahead_and_is_right_again_hides_no_restart() -> None:
     assert [each.v for each in watched.read(counter(7, NOW + 500), NOW + 1_000)] == [0, 7]
 
 
+@pytest.mark.parametrize("ahead", [1, 10_000, 600_000, 600_001, 3_600_000])
+def test_after_a_restart_of_the_watchdog_alone_nothing_has_begun_anew_though_the_bots_clock_is_ahead(
+    ahead: int,
+) -> None:
+    watched = Watched()
+    watched.read(counter(5, NOW + ahead), NOW)
+    watched.cache = OpenMetricsCache()
+
+    assert [each.v for each in watched.read(counter(7, NOW + ahead), NOW + 2 * ahead)] == [7]
+    watched.cache = OpenMetricsCache()
+    assert [each.v for each in watched.read(counter(9, NOW + 3 * ahead), NOW + 4 * ahead)] == [0, 9]
+
+
 def test_a_begin_before_the_last_sample_is_one_that_the_store_does_not_take() -> None:
     watched = Watched()
     watched.read(counter(5, BEGAN), NOW)

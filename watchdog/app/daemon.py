@@ -25,6 +25,7 @@ from watchdog.app.rollback_wiring import make_rollback_context
 from watchdog.app.sampling import Sampler
 from watchdog.app.series_copy import copy_series
 from watchdog.app.series_writer import WRITE_INTERVAL, SeriesWriter
+from watchdog.app.source_judge import SourceJudge
 from watchdog.app.standing_watch import StandingWatch
 from watchdog.app.status import build_status, targets_to_show
 from watchdog.config import Config, FileStats, load, stat_files
@@ -147,8 +148,8 @@ class Daemon:
         self._tasks: list[asyncio.Task[None]] = []
         self._scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "misfire_grace_time": None})
         logging.getLogger("apscheduler").setLevel(logging.ERROR)
+        self._source_judge = SourceJudge(self._judge)
         self._sampler = Sampler(
-            self._scheduler,
             self.pipeline,
             self.telemetry,
             wall_clock,
@@ -199,6 +200,7 @@ class Daemon:
         """What is started is finished and written down; the rest is left to the next start."""
         sd_notify.notify("STOPPING=1")
         await self._sampler.stop()
+        self._source_judge.stop()
         if self._scheduler.running:
             logging.getLogger("apscheduler").setLevel(logging.CRITICAL)  # it calls the reads that it cancels errors
             self._scheduler.shutdown(wait=False)
@@ -259,12 +261,12 @@ class Daemon:
 
     async def _judge_source(self, source: str) -> None:
         await self.pipeline.prefetch(wall_clock(), source)
-        self._judge(source)
+        await self._source_judge.judge(source)
 
-    def _judge(self, source: str | None = None) -> None:
+    def _judge(self, *sources: str) -> None:
         try:
             with self.telemetry.evaluation_duration.time():
-                affected = self.pipeline.judge(wall_clock(), source)
+                affected = self.pipeline.judge(wall_clock(), *sources)
         except JournalUnavailableError as error:  # nothing of it was written down: it is judged anew
             self._journal_health.record_failure(error)
             return

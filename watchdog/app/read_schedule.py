@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import math
 import zlib
-from datetime import UTC, datetime
-
-from apscheduler.triggers.base import BaseTrigger
 
 from watchdog.core.model import Millis
 
@@ -14,8 +11,9 @@ _START_GAP: Millis = 10
 """On average between the first reads of two sources at a start."""
 
 
-class ReadSchedule(BaseTrigger):  # type: ignore[misc]  # APScheduler has no types
-    """Every so many milliseconds, from a place in the interval that the source's name decides."""
+class ReadSchedule:
+    """Every so many milliseconds, from a place in the interval that the source's name decides. Times are seconds of the day's
+    clock."""
 
     __slots__ = ("_period", "_phase", "_start_spread")
 
@@ -26,13 +24,13 @@ class ReadSchedule(BaseTrigger):  # type: ignore[misc]  # APScheduler has no typ
         self._phase = share * self._period
         self._start_spread = share * min(every, _START_GAP * sources) / 1_000
 
-    def get_next_fire_time(self, previous: datetime | None, now: datetime) -> datetime:
-        """The first time, and then the next place that is half an interval away at least; missed ones are passed over."""
+    def next_time(self, previous: float | None, now: float) -> float:
+        """The first time, and then the next place that is half an interval away at least; missed ones are passed over, and a
+        clock that was set back is followed."""
         if previous is None:
-            return datetime.fromtimestamp(now.timestamp() + self._start_spread, UTC)
-        last = previous.timestamp()
-        step = math.floor((last - self._phase) / self._period + 1.5)
-        if (at := self._phase + step * self._period) <= now.timestamp():
-            step = math.floor((now.timestamp() - self._phase) / self._period) + 1
+            return now + self._start_spread
+        step = math.floor((min(previous, now) - self._phase) / self._period + 1.5)
+        if (at := self._phase + step * self._period) <= now:
+            step = math.floor((now - self._phase) / self._period) + 1
             at = self._phase + step * self._period
-        return datetime.fromtimestamp(at, UTC)
+        return at

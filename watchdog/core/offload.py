@@ -10,6 +10,8 @@ import asyncio
 import contextvars
 from collections.abc import Callable
 from concurrent import futures
+from contextlib import suppress
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -46,6 +48,11 @@ def _run(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         raise RuntimeError(repr(odd)) from odd
 
 
+def _answer(future: asyncio.Future[bool], what: bool) -> None:
+    if not future.done():
+        future.set_result(what)
+
+
 class ThreadOffload:
     """A pool of threads for one kind of work. A thread is begun when none is idle."""
 
@@ -58,23 +65,31 @@ class ThreadOffload:
         """The call's result. `deadline` in seconds. Raises StillBusyError, DeadlineExceededError, or what the call raises."""
         if key in self._busy:
             raise StillBusyError(key)
-        context = contextvars.copy_context()
-        job = self._pool.submit(lambda: context.run(lambda: _run(call, *args, **kwargs)))
-        self._busy.add(key)
-        future = asyncio.wrap_future(job)
-        future.add_done_callback(lambda done: self._release(key, done))
-        try:
-            done, _ = await asyncio.wait({future}, timeout=deadline)
-        finally:
-            job.cancel()  # what still waits for a thread never begins: nobody would know of it; what runs, runs on
-        if not done:
-            raise DeadlineExceededError(key)
-        return future.result()
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[bool] = loop.create_future()
 
-    def _release(self, key: str, done: asyncio.Future[T]) -> None:
-        self._busy.discard(key)
-        if not done.cancelled():
-            done.exception()  # seen: a call that fails after its deadline is nobody's news any more
+        def release() -> None:
+            self._busy.discard(key)
+            _answer(ended, True)
+
+        def tell_loop(_: futures.Future[T]) -> None:
+            with suppress(RuntimeError):  # the loop has ended, and nobody waits any more
+                loop.call_soon_threadsafe(release)
+
+        context = contextvars.copy_context()
+        job = self._pool.submit(context.run, partial(_run, call, *args, **kwargs))
+        self._busy.add(key)
+        job.add_done_callback(tell_loop)
+        timer = loop.call_later(deadline, _answer, ended, False)
+        try:
+            if not await ended:
+                raise DeadlineExceededError(key)
+        finally:
+            timer.cancel()
+            job.cancel()  # what still waits for a thread never begins: nobody would know of it; what runs, runs on
+        if job.cancelled():
+            raise asyncio.CancelledError  # the pool was closed before it began
+        return job.result()
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)

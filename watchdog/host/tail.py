@@ -72,7 +72,7 @@ def newest_lines(pattern: str, max_bytes: int) -> list[bytes]:
                 size = os.fstat(file.fileno()).st_size
                 start = max(size - max_bytes, 0)
                 data = os.pread(file.fileno(), min(size, max_bytes), start)
-                lines = data.lstrip(b"\0").split(b"\n")[:-1]
+                lines = [line.lstrip(b"\0") for line in data.split(b"\n")[:-1]]
                 found[:0] = lines if start == 0 else lines[1:]
                 max_bytes -= len(data)
     return found
@@ -232,7 +232,9 @@ class _Tail:
             budget.left -= len(chunk)
             if not chunk:
                 return len(pending)
-            if not pending and chunk[:1] == b"\0":
+            if (
+                not pending and chunk[:1] == b"\0"
+            ):  # a hole: of one in the middle of a file no less than of one at its beginning
                 size, chunk = len(chunk), chunk.lstrip(b"\0")
                 position.offset += size - len(chunk)
             if position.skips:
@@ -245,10 +247,13 @@ class _Tail:
             if end >= 0:
                 for line in data[:end].split(b"\n"):
                     position.offset += len(line) + 1
-                    yield line
+                    yield line.lstrip(b"\0") if line[:1] == b"\0" else line
                 pending = data[end + 1 :]
             else:
                 pending = data
+            if pending[:1] == b"\0":
+                size, pending = len(pending), pending.lstrip(b"\0")
+                position.offset += size - len(pending)
             if len(pending) >= MAX_LINE:
                 position.offset += len(pending)
                 position.skips, pending = True, b""

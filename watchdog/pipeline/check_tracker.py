@@ -7,7 +7,7 @@ into the machines when somebody wants to see them or something moves. So nothing
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 
 from watchdog import rules
 from watchdog.config import Config
@@ -116,6 +116,38 @@ class CheckTracker:
             key = StateKey.of(verdict)
             machines[key], _ = advance(machines[key], verdict, self.machine_config, self.clearly_ok_at)
         self._flushed = True
+
+
+class TrackerList:
+    """All checks of a configuration, in its order, and whom each source's samples touch."""
+
+    def __init__(self, trackers: Iterable[CheckTracker], sources_read_by: Callable[[str], Iterable[str]]) -> None:
+        """`sources_read_by(query)`: the sources whose samples may change what a query says."""
+        self.all = list(trackers)
+        self._places = {tracker: place for place, tracker in enumerate(self.all)}
+        self._readers: dict[str, list[CheckTracker]] = {}
+        for tracker in self.all:
+            for source in sources_read_by(tracker.check.query):
+                self._readers.setdefault(source, []).append(tracker)
+        self._touched: dict[str, list[CheckTracker]] = {}
+
+    def forget_source(self, source: str) -> None:
+        """What it brings has changed."""
+        self._touched.pop(source, None)
+
+    def touched_by(self, sources: Sequence[str], touches: Callable[[str, str], bool]) -> Sequence[CheckTracker]:
+        """Whom new samples of these touch. `touches(source, query)`: whether they do change what the query says."""
+        touched = [self._touched_by(source, touches) for source in sources]
+        if len(touched) == 1:
+            return touched[0]
+        return sorted({tracker for each in touched for tracker in each}, key=self._places.__getitem__)
+
+    def _touched_by(self, source: str, touches: Callable[[str, str], bool]) -> list[CheckTracker]:
+        known = self._touched.get(source)
+        if known is None:
+            readers = self._readers.get(source, [])
+            known = self._touched[source] = [each for each in readers if touches(source, each.check.query)]
+        return known
 
 
 def _is_plain_ok(machine: MachineState) -> bool:

@@ -18,9 +18,10 @@ from watchdog.promql import (
     Expr,
     InstantVector,
     PromqlError,
-    RequiredMetric,
+    SelectedMetric,
     required_metrics,
     restrict_selectors,
+    selected_metrics,
 )
 from watchdog.rules import Check, Kpi, Reading
 from watchdog.tsdb.labels import SOURCE_LABEL
@@ -48,12 +49,18 @@ class KpiEvaluation:
             name: config_expressions.metrics_of(kpi, self._parsed) for name, kpi in self._kpis.items()
         }
         self.required_metrics = {
-            name: frozenset[RequiredMetric]().union(
+            name: frozenset[SelectedMetric]().union(
                 *(required_metrics(expr) for expr in config_expressions.expressions_of(kpi, self._parsed))
             )
             for name, kpi in self._kpis.items()
         }
         """What is evaluated → the metrics without which it returns nothing."""
+        self._selected_by_query = {
+            name: frozenset[SelectedMetric]().union(
+                *(selected_metrics(expr) for expr in config_expressions.expressions_of(kpi, self._parsed))
+            )
+            for name, kpi in self._kpis.items()
+        }
         self.readings = {key: reading for key, reading in self.readings.items() if key[0] in self._kpis}
         self.forget_sources()
 
@@ -66,8 +73,11 @@ class KpiEvaluation:
 
     def touched_by(self, source: str, query: str) -> bool:
         """Whether a source's samples change what it says."""
-        expressions = config_expressions.expressions_of(self._kpis[query], self._parsed)
-        return self._source_metrics.touched_by(source, expressions)
+        return self._source_metrics.touches_any(source, self._selected_by_query[query])
+
+    def sources_read_by(self, query: str) -> frozenset[str]:
+        """The sources whose samples may."""
+        return self._source_metrics.sources_of(self._selected_by_query[query])
 
     def peak_metrics(self) -> set[tuple[str, str]]:
         """(metric, max | min): those whose extreme samples must outlive a restart."""

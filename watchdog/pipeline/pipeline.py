@@ -23,6 +23,7 @@ from watchdog.journal.topics import BLIND
 from watchdog.pipeline.baseline_tracker import BaselineTracker
 from watchdog.pipeline.check_tracker import (
     CheckTracker,
+    TrackerList,
     blind_reason,
     is_inactive,
     keys_by_check,
@@ -83,7 +84,7 @@ class Pipeline:
         self._machines = {
             StateKey(*key): skip_gap(machine_from_state(state), now) for key, state in journal.machines.list_machines()
         }
-        self._trackers: list[CheckTracker] = []
+        self._trackers = TrackerList((), lambda _: ())
         self._evaluator = EmbeddedEvaluator(self.store) if evaluator is None else evaluator
         self._reported_blind = BLIND in (told := journal.messages.list_open_topics())
         # Whom an earlier process told that nobody sees anything is told otherwise once a source has delivered.
@@ -172,7 +173,7 @@ class Pipeline:
     @property
     def machines(self) -> dict[StateKey, MachineState]:
         """Where every threshold stands for every label set."""
-        for watch in self._trackers:
+        for watch in self._trackers.all:
             watch.flush(self._machines)
         return self._machines
 
@@ -180,12 +181,13 @@ class Pipeline:
         """Begins anew: nothing counts as clearly ok until a round has shown it."""
         known = keys_by_check(self.machines)
         sources = {target: self.config.sources_of(target) for target in self.config.targets}
-        self._trackers = [CheckTracker(check, sources[check.target]) for check in self._checks]
-        for tracker in self._trackers:
+        self._trackers = TrackerList(
+            (CheckTracker(check, sources[check.target]) for check in self._checks), self._kpis.sources_read_by
+        )
+        for tracker in self._trackers.all:
             check = tracker.check
             tracker.has_only = self.config.rule(check.rule, check.target).only is not None
             tracker.machine_keys = known.get((check.rule, check.level, check.target), [])
-        self._trackers_by_source: dict[str, list[CheckTracker]] = {}
         self._unjudged_sources = {_ALL_SOURCES}
 
     # ─ samples ─
@@ -197,7 +199,7 @@ class Pipeline:
         self.unseen.note_read(source)
         if self._source_metrics.note(source, names := {sample.name for sample in listed} | {"up"}):
             self.unseen.note_metrics(source, names)
-            self._trackers_by_source = {}
+            self._trackers.forget_source(source)
             self._kpis.forget_sources()
             # What it no longer delivers is missed by rules that it does not touch.
             self._unjudged_sources.add(_ALL_SOURCES)
@@ -247,8 +249,8 @@ class Pipeline:
 
     # ─ judge and record ─
 
-    def judge(self, now: Millis, source: str | None = None) -> set[str]:
-        """One round. With `source`: what its new samples touch; without: all, for patience, recovery and missing data.
+    def judge(self, now: Millis, *sources: str) -> set[str]:
+        """One round. With `sources`: what their new samples touch; without: all, for patience, recovery and missing data.
 
         Returns the targets for which something was recorded.
         """
@@ -257,7 +259,7 @@ class Pipeline:
         changes: list[tuple[Check, Transition, Verdict]] = []
         readings: dict[tuple[str, str], Reading] = {}
         evaluation, machines, muted = self._evaluator.at(now), self._machines, self._muted
-        for tracker in self._trackers_to_judge(now, source):
+        for tracker in self._trackers_to_judge(now, sources):
             check = tracker.check
             inactive = tracker.has_only and self._is_inactive(check, now)
             if inactive or (muted and check.rule in muted.get(check.target, ())):
@@ -302,21 +304,16 @@ class Pipeline:
         self.unseen.tell_news(self._checks, self.journal, self.incident_manager, now)
         return affected
 
-    def _trackers_to_judge(self, now: Millis, source: str | None) -> list[CheckTracker]:
+    def _trackers_to_judge(self, now: Millis, sources: Sequence[str]) -> Sequence[CheckTracker]:
         """Whom to judge. A tick of the clock leaves out those who can say nothing new."""
-        if source is None:
-            judge_all = bool(self._unjudged_sources)
-            self._unjudged_sources = set()
-            return (
-                self._trackers if judge_all else [tracker for tracker in self._trackers if not tracker.skippable(now)]
-            )
-        self._unjudged_sources.discard(source)
-        touched = self._trackers_by_source.get(source)
-        if touched is None:
-            touched = self._trackers_by_source[source] = [
-                tracker for tracker in self._trackers if self._kpis.touched_by(source, tracker.check.query)
-            ]
-        return touched
+        if not sources:
+            unjudged, self._unjudged_sources = self._unjudged_sources, set()
+            if _ALL_SOURCES in unjudged:
+                return self._trackers.all
+            touched = set(self._trackers.touched_by(tuple(unjudged), self._kpis.touched_by))
+            return [tracker for tracker in self._trackers.all if tracker in touched or not tracker.skippable(now)]
+        self._unjudged_sources.difference_update(sources)
+        return self._trackers.touched_by(sources, self._kpis.touched_by)
 
     def _record(
         self,

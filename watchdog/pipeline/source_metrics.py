@@ -6,13 +6,15 @@ from collections.abc import Collection, Mapping
 
 from watchdog.core.model import Millis
 from watchdog.core.protocols import Source
-from watchdog.promql import Expr, metric_names
+from watchdog.pipeline.source_index import SourceIndex
+from watchdog.promql import Expr, SelectedMetric, selected_metrics
 from watchdog.sources.max_age import max_age_of
 from watchdog.sources.series_limits import ALL_METRICS, Cut
-from watchdog.tsdb.labels import SOURCE_LABEL, TARGET_LABEL
 
 _MAX_KNOWN = 20_000
 """Metrics of a source that are remembered after they have ceased."""
+_MAX_EXPRESSIONS = 100_000
+"""Of which it is remembered what they read."""
 _MAX_AGE_WITHOUT_SOURCES: Millis = 180_000
 
 
@@ -23,7 +25,9 @@ class SourceMetrics:
         """`known`: source → the metrics that are held of it already."""
         self._sources: Mapping[str, Source] = {}
         self._max_ages: dict[str, Millis] = {}
-        self._target_by_source: Mapping[str, str] | None = None
+        self._index = SourceIndex()
+        self._selected: dict[int, tuple[Expr, frozenset[SelectedMetric]]] = {}
+        """By the id of an expression, which is held so that it stays its own."""
         self._delivered: dict[str, set[str]] = {}
         self._cuts: dict[str, Cut] = {}
         self._down: set[str] = set()
@@ -33,7 +37,7 @@ class SourceMetrics:
         self, sources: Mapping[str, Source], target_by_source: Mapping[str, str] | None = None
     ) -> set[str]:
         """Swaps the sources, and whose own they are. Returns those that are there no more."""
-        self._target_by_source = target_by_source
+        self._index, self._selected = SourceIndex(sources, target_by_source), {}
         removed = self._delivered.keys() - sources.keys()
         self._cuts = {source: cut for source, cut in self._cuts.items() if source in sources}
         self._sources = sources
@@ -47,17 +51,18 @@ class SourceMetrics:
 
     def removed_sources(self, expressions: Collection[Expr]) -> set[str]:
         """Of those that hold what these read: the ones that are no longer configured."""
-        return self._holding(expressions) - self._sources.keys()
+        return self._holding(expressions, self._known.keys() - self._sources.keys())
 
     def down_sources(self, expressions: Collection[Expr]) -> set[str]:
         """Of those that hold what these read: the ones that could not be read the last time."""
-        return self._holding(expressions) & self._down & self._sources.keys()
+        return self._holding(expressions, self._down & self._sources.keys())
 
-    def _holding(self, expressions: Collection[Expr]) -> set[str]:
+    def _holding(self, expressions: Collection[Expr], among: Collection[str]) -> set[str]:
         return {
             source
-            for source, known in self._known.items()
-            if "" in (reads := self._reads(expressions, source)) or not known.isdisjoint(reads)
+            for source in among
+            if (known := self._known.get(source)) is not None
+            and ("" in (reads := self._reads(expressions, source)) or not known.isdisjoint(reads))
         }
 
     def note(self, source: str, names: set[str]) -> bool:
@@ -99,8 +104,8 @@ class SourceMetrics:
     def staleness_limit(self, expressions: Collection[Expr]) -> Millis:
         """The longest `max_age` of the sources that deliver what these read; an age beyond which nothing is believed."""
         ages = [
-            age
-            for name, age in self._max_ages.items()
+            self._max_ages[name]
+            for name in self.sources_of(self._selected_by(expressions))
             if "" in (reads := self._reads(expressions, name)) or not self._known.get(name, set()).isdisjoint(reads)
         ]
         return max(ages or self._max_ages.values() or [_MAX_AGE_WITHOUT_SOURCES])
@@ -109,9 +114,28 @@ class SourceMetrics:
         """Whether a source's samples change what one of these says."""
         return self.touches(source, self._reads(expressions, source))
 
+    def touches_any(self, source: str, metrics: Collection[SelectedMetric]) -> bool:
+        """The same of the metrics that an expression reads."""
+        delivered = self._delivered.get(source, set())
+        return any(
+            (not each.name or each.name in delivered) and self._index.may_be_read_of(each, source) for each in metrics
+        )
+
+    def sources_of(self, metrics: Collection[SelectedMetric]) -> frozenset[str]:
+        """Those of the configuration of which one of these may be read, whatever they deliver."""
+        return frozenset[str]().union(*map(self._index.sources_of, metrics))
+
     def _reads(self, expressions: Collection[Expr], source: str) -> set[str]:
         """The metrics of a source that they may read; ``""``: all of them."""
-        having = {SOURCE_LABEL: source}
-        if self._target_by_source is not None:
-            having[TARGET_LABEL] = self._target_by_source.get(source, "")
-        return set[str]().union(*(metric_names(expr, having) for expr in expressions))
+        return {each.name for each in self._selected_by(expressions) if self._index.may_be_read_of(each, source)}
+
+    def _selected_by(self, expressions: Collection[Expr]) -> frozenset[SelectedMetric]:
+        return frozenset[SelectedMetric]().union(*map(self._selected_of, expressions))
+
+    def _selected_of(self, expr: Expr) -> frozenset[SelectedMetric]:
+        known = self._selected.get(id(expr))
+        if known is None:
+            if len(self._selected) >= _MAX_EXPRESSIONS:
+                self._selected.clear()
+            known = self._selected[id(expr)] = expr, selected_metrics(expr)
+        return known[1]

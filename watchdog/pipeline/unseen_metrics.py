@@ -14,9 +14,10 @@ from watchdog.core.telemetry import log
 from watchdog.documents.problems import format_names
 from watchdog.journal.storage import Journal
 from watchdog.pipeline.incident_manager import IncidentManager
-from watchdog.promql import RequiredMetric
+from watchdog.pipeline.source_index import SourceIndex
+from watchdog.promql import SelectedMetric
 from watchdog.rules import Check, Reading
-from watchdog.tsdb.labels import SOURCE_LABEL, TARGET_LABEL
+from watchdog.tsdb.labels import SOURCE_LABEL
 
 _TELL_AFTER: Millis = 60_000
 """ms for which its sources have answered without it before people are told: a bot that has just begun may not show all yet."""
@@ -35,6 +36,10 @@ class UnseenMetrics:
         self._reads: dict[str, int] = {}
         self._aside: dict[tuple[str, str], list[str]] | None = None
         """What stands aside; None: that has to be worked out anew."""
+        self._absent: dict[SelectedMetric, bool] = {}
+        """Whether a metric never came, as far as that was asked since it was last worked out anew."""
+        self._removed: dict[str, set[str]] = {}
+        """Metric → those of the sources that have ever delivered it which are no longer configured; where that was asked."""
         self._since: dict[tuple[str, str], Millis] = {}
         self._told: set[tuple[str, str]] = set()
         for source, metric in self._saved:
@@ -43,12 +48,14 @@ class UnseenMetrics:
     def apply_config(
         self,
         sources: Mapping[str, Source],
-        required: Mapping[str, Collection[RequiredMetric]],
+        required: Mapping[str, Collection[SelectedMetric]],
         target_by_source: Mapping[str, str] | None,
     ) -> None:
         """Swaps the configuration. `required`: what is judged → what it returns nothing without. `target_by_source`: source → the
         target whose own it is; None: no target says so."""
-        self._sources, self._target_by_source = sources, target_by_source
+        self._sources, self._index = sources, SourceIndex(sources, target_by_source)
+        self._forget_answers()
+        self._removed = {}
         self._required = required
         self._wanted = {each.name for listed in required.values() for each in listed}
         self._reads = {source: count for source, count in self._reads.items() if source in sources}
@@ -59,16 +66,21 @@ class UnseenMetrics:
         """A source has answered."""
         count = self._reads[source] = self._reads.get(source, 0) + 1
         if count == self._reads_to_tell(source):
-            self._aside = None
+            self._forget_answers()
 
     def note_metrics(self, source: str, metrics: Collection[str]) -> None:
         """What it brings has changed."""
         self._latest[source] = metrics
-        self._aside = None
+        self._forget_answers()
         for metric in self._wanted.intersection(metrics):
             self._sources_by_metric.setdefault(metric, set()).add(source)
+            if source not in self._sources:
+                self._removed = {}
             self._unsaved.add((source, metric))
         self._unsaved -= self._saved
+
+    def _forget_answers(self) -> None:
+        self._aside, self._absent = None, {}
 
     def hindrance(self, check: Check, reading: Reading, now: Millis) -> str | None:
         """Why nobody can see what the check would say, who should; None when one can, or when it stands aside."""
@@ -87,18 +99,24 @@ class UnseenMetrics:
             return []
         return sorted({each.name for each in self._required.get(check.query, ()) if self._never_came(each)})
 
-    def _never_came(self, metric: RequiredMetric) -> bool:
-        if any(metric.may_be_read_of(self._whose(source)) for source in self._sources_by_metric.get(metric.name, ())):
-            return False
-        asked = [source for source in self._sources if metric.may_be_read_of(self._whose(source))]
-        return bool(asked) and all(self._reads.get(source, 0) >= self._reads_to_tell(source) for source in asked)
+    def _never_came(self, metric: SelectedMetric) -> bool:
+        absent = self._absent.get(metric)
+        if absent is None:
+            absent = self._absent[metric] = self._is_absent(metric)
+        return absent
 
-    def _whose(self, source: str) -> dict[str, str]:
-        """What is known of the labels of its series. Whose one was that is no longer configured nobody knows."""
-        known = self._target_by_source is not None and source in self._sources
-        return {SOURCE_LABEL: source} | (
-            {TARGET_LABEL: (self._target_by_source or {}).get(source, "")} if known else {}
-        )
+    def _is_absent(self, metric: SelectedMetric) -> bool:
+        asked = self._index.sources_of(metric)
+        delivered = self._sources_by_metric.get(metric.name, set())
+        if not asked.isdisjoint(delivered):
+            return False
+        removed = self._removed.get(metric.name)
+        if removed is None:
+            removed = self._removed[metric.name] = delivered - self._sources.keys()
+        # Whose one was that is no longer configured nobody knows.
+        if any(metric.may_be_read_of({SOURCE_LABEL: source}) for source in removed):
+            return False
+        return bool(asked) and all(self._reads.get(source, 0) >= self._reads_to_tell(source) for source in asked)
 
     def _reads_to_tell(self, source: str) -> int:
         """After so many it has brought all that it can."""

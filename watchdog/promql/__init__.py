@@ -16,7 +16,7 @@ from watchdog.promql.eval.engine import QueryResult, evaluate
 from watchdog.promql.eval.limits import EvaluationLimits
 from watchdog.promql.evaluator import EvaluationRound, Evaluator, InstantResult, InstantVector
 from watchdog.promql.parse.analysis import (
-    RequiredMetric,
+    SelectedMetric,
     detects_absence,
     may_have_labels,
     may_return_multiple_series,
@@ -25,6 +25,7 @@ from watchdog.promql.parse.analysis import (
     reads_beyond,
     required_lookback,
     required_metrics,
+    selected_metrics,
 )
 from watchdog.promql.parse.expand_recordings import RecordingRule, RecordingRules, expand_recordings
 from watchdog.promql.parse.nodes import Expr
@@ -44,7 +45,7 @@ __all__ = [
     "QueryResult",
     "RecordingRule",
     "RecordingRules",
-    "RequiredMetric",
+    "SelectedMetric",
     "detects_absence",
     "evaluate",
     "expand_recordings",
@@ -59,5 +60,6 @@ __all__ = [
     "required_lookback",
     "required_metrics",
     "restrict_selectors",
+    "selected_metrics",
     "value_bounds",
 ]

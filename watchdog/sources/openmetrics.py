@@ -9,7 +9,7 @@ which it began, as Prometheus does, and whatever looks at the counter sees that 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from watchdog.core.errors import SourceError
@@ -45,7 +45,12 @@ _MAX_ZERO_TIMES = 8
 """Different times of the samples that are put in at one read: each makes a column over all series of the source. Where there
 are more, as of many counters of one start, the latest stands for all."""
 _NEWEST = "created"
-"""Key of the state: the latest time, in ms, at which anything on the page had begun."""
+"""Key of the state: the latest time, in ms, at which anything on a page had begun."""
+_AHEAD = "ahead"
+"""Key of the state, while it is so: the same of the last page, where that is a time that has not come yet by far. It is known, and
+hides nothing that begins once the clock is right again."""
+_MAX_AHEAD: Millis = 600_000
+"""By so much a clock is merely ahead of ours."""
 
 _Series = tuple[str, Labels]
 
@@ -58,7 +63,7 @@ class OpenMetricsCache:
         """For each line: itself, when it says no value of a series (its begin, of a help text); else what it begins with, and
         which series that is."""
         self.created: Mapping[_Series, Millis] = {}
-        self.newest: Millis | None = None
+        self.known: tuple[Millis | None, Millis | None] = None, None
         """What the state said then: where it says something else now, what came of that page was never kept."""
 
 
@@ -88,18 +93,30 @@ def parse_samples(
         del lines[-1]
     if not lines or lines[-1] != _END:
         raise SourceError("the page does not end with # EOF — it was cut short, or is no OpenMetrics")
-    newest: Millis | None = state.get(_NEWEST)
-    if cache.newest != newest:
+    known: tuple[Millis | None, Millis | None] = state.get(_NEWEST), state.get(_AHEAD)
+    if cache.known != known:
         cache.lines, cache.created = [], {}
-    elif (known := _parse_unchanged_page(lines, cache.lines, now)) is not None:
-        return known
+    elif (again := _parse_unchanged_page(lines, cache.lines, now)) is not None:
+        return again
     found = _parse(lines, now, limits)
-    zeros = _zeros(found, cache.created, newest)
-    if found.created:
-        newest = state[_NEWEST] = max(newest or 0, min(now, max(found.created.values())))
+    zeros = _zeros(found, cache.created, known)
+    _note_begins(found.created.values(), now, state)
     remembered = limits is None or limits.is_worth_remembering(len(found.samples), found.pairs)
-    cache.lines, cache.created, cache.newest = found.lines if remembered else [], found.created, newest
+    cache.lines, cache.created = found.lines if remembered else [], found.created
+    cache.known = state.get(_NEWEST), state.get(_AHEAD)
     return zeros + found.samples
+
+
+def _note_begins(begins: Collection[Millis], now: Millis, state: SourceState) -> None:
+    if not begins:
+        return
+    latest = max(begins)
+    plain = [at for at in begins if at <= now + _MAX_AHEAD]
+    state[_NEWEST] = max(state.get(_NEWEST) or 0, *plain, min(now, latest))
+    if latest > now + _MAX_AHEAD:
+        state[_AHEAD] = latest
+    else:
+        state.pop(_AHEAD, None)
 
 
 def _parse(lines: list[str], now: Millis, limits: PageLimits | None) -> _Page:
@@ -175,9 +192,10 @@ def _time(text: str | None, now: Millis, line: str, number: int) -> Millis:
     return round(milliseconds)
 
 
-def _zeros(page: _Page, known: Mapping[_Series, Millis], newest: Millis | None) -> list[Sample]:
+def _zeros(page: _Page, known: Mapping[_Series, Millis], seen: tuple[Millis | None, Millis | None]) -> list[Sample]:
     """A sample 0 of each counter that began anew since the page before, or is new since then. After a start of ours, nobody
-    knows the page before: then what began later than all that had been seen (`newest`) did. Without that, all is as it was."""
+    knows the page before: then what began later than all that had been seen did. Without that, all is as it was."""
+    newest = None if seen[0] is None else max(seen[0], seen[1] or 0)
     began = {
         series: at
         for series, at in page.created.items()

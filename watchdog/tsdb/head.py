@@ -23,9 +23,10 @@ import numpy as np
 
 from watchdog.core.model import Labels, Millis, Sample
 from watchdog.tsdb.head_page import MAX_AHEAD, RETENTION_SLACK, HeadPage, RowIndices, merge_head_pages
-from watchdog.tsdb.labels import LOOKBACK_DELTA, METRIC_NAME_LABEL, SOURCE_LABEL, retarget_key, series_key
+from watchdog.tsdb.labels import LOOKBACK_DELTA, METRIC_NAME_LABEL, SOURCE_LABEL, Matcher, retarget_key, series_key
 from watchdog.tsdb.late_samples import LateSamples
 from watchdog.tsdb.page import NO_DOWNTIME, STALE, TIME_MIN, Floats, Ints, PageList, is_missing
+from watchdog.tsdb.pages_by_source import PagesBySource
 
 __all__ = ["ONGOING", "Head"]
 
@@ -67,8 +68,7 @@ class Head(PageList):
         """Metric name → time before which its samples may be forgotten, because its window was shorter then."""
         self._head_pages: dict[tuple[str, Millis, bool], HeadPage] = {}
         """By source and how long it is kept. `up` stands apart: its times are ours, not the data's."""
-        self._data_pages: dict[str, list[HeadPage]] = {}
-        """Source → its pages but for that of `up`: a read of one of a thousand sources looks at no other's."""
+        self._pages_by_source = PagesBySource()
         self._swept_at: Millis = TIME_MIN
         self._watched_since: dict[str, Millis] = {}
         self._downtimes: dict[str, Ints] = {}
@@ -100,15 +100,14 @@ class Head(PageList):
         v = np.array([sample[3] for sample in read], np.float64)
         batch = self._ingest_plan(source, read, now)
         if batch.single_page is not None and len(times := {sample[2] for sample in read}) == 1:
-            (at,) = times
-            if batch.single_page.append_full_row(now, at, v):
+            if batch.single_page.append_full_row(now, at := min(times), v):
                 self._finish_read(source, now, batch.other_pages, 1.0)
                 return at if at <= now + MAX_AHEAD else 0
         t = np.array([sample[2] for sample in read], np.int64)
         if self.late_samples is not None and t.size and int(t.min()) < now - LOOKBACK_DELTA:
             for shelf, rows, places in batch.parts:
                 self.late_samples.keep(shelf, rows, t[places], v[places], now - LOOKBACK_DELTA)
-        rest = {id(shelf): shelf for shelf in self._data_pages.get(source, ())}
+        rest = {id(shelf): shelf for shelf in self._pages_by_source.data_pages(source)}
         for shelf, rows, places in batch.parts:
             shelf.append(now, rows, t[places], v[places])
             rest.pop(id(shelf), None)
@@ -127,7 +126,7 @@ class Head(PageList):
     def mark_source_down(self, source: str, now: Millis) -> None:
         """The source could not be read: its series are gone, and ``up{source=…}`` is 0."""
         self._advance_clock(now)
-        mine = list(self._data_pages.get(source, ()))
+        mine = list(self._pages_by_source.data_pages(source))
         self._finish_read(source, now, mine, 0.0)
 
     def _advance_clock(self, now: Millis) -> None:
@@ -154,7 +153,7 @@ class Head(PageList):
 
     def _drop_expired(self, source: str, now: Millis) -> None:
         swept = False
-        for shelf in self._data_pages.get(source, ()):
+        for shelf in self._pages_by_source.data_pages(source):
             swept |= shelf.drop_gone_series(now)
         if not 0 <= self._now - self._swept_at < _SWEEP_INTERVAL:
             self._swept_at = self._now
@@ -196,14 +195,13 @@ class Head(PageList):
             shelf, rows, places_ = batch.parts[0]
             if rows.tolist() == list(range(len(shelf.keys))) and places_.size == len(read):
                 batch.single_page = shelf
-                batch.other_pages = [other for other in self._data_pages.get(source, ()) if other is not shelf]
+                batch.other_pages = [other for other in self._pages_by_source.data_pages(source) if other is not shelf]
         return batch
 
     def _add_series(self, source: str, shelf: HeadPage, keys: list[Labels], now: Millis) -> None:
         since = self._watched_since.get(source, now)
-        anything = self._forgotten_before.get("", TIME_MIN)
         incomplete = self._incomplete_until.get(source, {})
-        anything = max(anything, incomplete.get("", TIME_MIN))
+        anything = max(self._forgotten_before.get("", TIME_MIN), incomplete.get("", TIME_MIN))
         begins = [
             max(since, anything, self._forgotten_before.get(name, TIME_MIN), incomplete.get(name, TIME_MIN))
             for name in (dict(key)[METRIC_NAME_LABEL] for key in keys)
@@ -216,17 +214,25 @@ class Head(PageList):
         shelf = self._head_pages.get(place)
         if shelf is None:
             shelf = self._head_pages[place] = HeadPage.empty(place[1])
-            self._update_pages()
+            self._list_page(source, shelf, is_up=is_up)
+            self.pages.append(shelf)
+            self.invalidate()
         return shelf
 
     def _update_pages(self) -> None:
-        self._data_pages = {}
+        self._pages_by_source = PagesBySource()
         for (source, _, is_up), shelf in self._head_pages.items():
-            shelf.downtimes = self._downtimes.get(source, NO_DOWNTIME)
-            if not is_up:
-                self._data_pages.setdefault(source, []).append(shelf)
+            self._list_page(source, shelf, is_up=is_up)
         self.pages[:] = self._head_pages.values()
         self.invalidate()
+
+    def pages_where(self, matchers: tuple[Matcher, ...]) -> Sequence[HeadPage]:
+        found = self._pages_by_source.find(matchers, self._target_by_source)
+        return list(self._head_pages.values()) if found is None else found
+
+    def _list_page(self, source: str, shelf: HeadPage, *, is_up: bool) -> None:
+        shelf.downtimes = self._downtimes.get(source, NO_DOWNTIME)
+        self._pages_by_source.add(source, shelf, is_up=is_up)
 
     def series_key(self, name: str, labels: Labels, source: str) -> Labels:
         """The labels under which a sample is kept: with its name, its source and whose it is."""
@@ -251,6 +257,7 @@ class Head(PageList):
                 keys = [retarget_key(key, target_by_source) for key in page.keys]
             page.rename_series(keys)
         self._ingest_plans = {}
+        self._pages_by_source.forget_targets()
         self.invalidate()
 
     def metrics_by_source(self) -> dict[str, set[str]]:

@@ -46,37 +46,45 @@ def required_lookback(expr: Expr) -> dict[str, Millis]:
 def metric_names(expr: Expr, having: Mapping[str, str] | None = None) -> set[str]:
     """The metrics that are read; ``""`` for a selector without a name. `having`: of series with these labels alone (``source``,
     ``target``): what a selector's own matchers on them rule out is not read of those."""
-    return {
-        selector.name or ""
-        for selector, _, _ in _selector_reads(expr.node, 0)
-        if having is None or all(each.matches(having[each.label]) for each in selector.matchers if each.label in having)
-    }
+    return {each.name for each in selected_metrics(expr) if having is None or each.may_be_read_of(having)}
+
+
+def selected_metrics(expr: Expr) -> frozenset[SelectedMetric]:
+    """The same with what is said of whose they are: for who asks it of one source after the other."""
+    return frozenset(
+        SelectedMetric.of(selector.name or "", selector.matchers) for selector, _, _ in _selector_reads(expr.node, 0)
+    )
 
 
 _WHOSE = ("source", "target")
 """Labels that say whose a series is."""
 
 
-class RequiredMetric(NamedTuple):
-    """A metric without which an expression returns nothing, and what is said of whose it is."""
+class SelectedMetric(NamedTuple):
+    """A metric that an expression reads, and what is said of whose it is."""
 
     name: str
+    """``""``: any."""
     matchers: tuple[Matcher, ...] = ()
+
+    @classmethod
+    def of(cls, name: str, matchers: tuple[Matcher, ...]) -> SelectedMetric:
+        return cls(name, tuple(each for each in matchers if each.label in _WHOSE))
 
     def may_be_read_of(self, having: Mapping[str, str]) -> bool:
         """Whether its own matchers let it be read of series with these labels (``source``, ``target``)."""
         return all(each.matches(having[each.label]) for each in self.matchers if each.label in having)
 
 
-def required_metrics(expr: Expr) -> frozenset[RequiredMetric]:
+def required_metrics(expr: Expr) -> frozenset[SelectedMetric]:
     """The metrics without each of which it surely returns nothing, whatever else there is."""
     return _required(expr.node)
 
 
-def _required(node: Node) -> frozenset[RequiredMetric]:
+def _required(node: Node) -> frozenset[SelectedMetric]:
     match node:
         case VectorSelector(name=str() as name, matchers=matchers):
-            return frozenset({RequiredMetric(name, tuple(each for each in matchers if each.label in _WHOSE))})
+            return frozenset({SelectedMetric.of(name, matchers)})
         case FunctionCall(func=func) | RangeFunctionCall(func=func) if FUNCTIONS[func].absence:
             return frozenset()
         case RangeFunctionCall(selector=Subquery(expr=inner)) | RangeFunctionCall(selector=VectorSelector() as inner):
@@ -87,7 +95,7 @@ def _required(node: Node) -> frozenset[RequiredMetric]:
             return _required(lhs)
         case FunctionCall() if is_scalar(node):
             return frozenset()
-    return frozenset[RequiredMetric]().union(*map(_required, child_nodes(node)))
+    return frozenset[SelectedMetric]().union(*map(_required, child_nodes(node)))
 
 
 def reads_beyond(expr: Expr) -> bool:
