@@ -99,10 +99,10 @@ class Head(PageList):
         read = list(samples)
         v = np.array([sample[3] for sample in read], np.float64)
         batch = self._ingest_plan(source, read, now)
-        if batch.single_page is not None and len(times := {sample[2] for sample in read}) == 1:
-            if batch.single_page.append_full_row(now, at := min(times), v):
-                self._finish_read(source, now, batch.other_pages, 1.0)
-                return at if at <= now + MAX_AHEAD else 0
+        page, times = batch.single_page, {sample[2] for sample in read}
+        if page is not None and len(times) == 1 and page.append_full_row(now, at := min(times), v):
+            self._finish_read(source, now, batch.other_pages, 1.0)
+            return at if at <= now + MAX_AHEAD else 0
         t = np.array([sample[2] for sample in read], np.int64)
         if self.late_samples is not None and t.size and int(t.min()) < now - LOOKBACK_DELTA:
             for shelf, rows, places in batch.parts:
