@@ -11,7 +11,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from tests.sources.conftest import MakeSystemctl
-from tests.support.raw_http_server import StartServer
+from tests.support.raw_http_server import Behaviour, RawHttpServer, StartServer
 from tests.support.senders import Web
 from watchdog.core import model
 from watchdog.core.protocols import PulledSource, PushedSource
@@ -37,8 +37,14 @@ class Environment:
         web: Web,
     ) -> None:
         self.web = web
-        self.serve, self.systemctl, self.folder, self.monkeypatch = start_server, fake_systemctl, folder, monkeypatch
+        self.systemctl, self.folder, self.monkeypatch = fake_systemctl, folder, monkeypatch
+        self._start_server = start_server
+        self.servers: list[RawHttpServer] = []
         self._sockets: list[socket.socket] = []
+
+    def serve(self, behave: Behaviour) -> RawHttpServer:
+        self.servers.append(self._start_server(behave))
+        return self.servers[-1]
 
     def take_port(self, kind: socket.SocketKind) -> int:
         """One on which somebody else listens."""
@@ -50,6 +56,10 @@ class Environment:
         """One on which somebody listens, and says nothing."""
         self._sockets.append(socket.create_server(("127.0.0.1", 0)))
         return int(self._sockets[-1].getsockname()[1])
+
+    def open_files(self) -> int:
+        """What the far ends of ours hold open: their side of each connection is still there for a moment when ours is gone."""
+        return sum(connection.fileno() >= 0 for server in self.servers for connection in server.open_connections)
 
     def close(self) -> None:
         for each in self._sockets:

@@ -6,7 +6,7 @@ import json
 import math
 import re
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from watchdog.core import model
 from watchdog.core.model import Labels
@@ -59,5 +59,8 @@ class Deliveries:
         return self.made[-1]
 
     def wait_for_more_than(self, number: int) -> None:
+        self.wait_until(lambda: len(self.made) > number)
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self.made) > number, 30), "nothing was delivered"
+            assert self._changed.wait_for(condition, 30), "it was not delivered"
