@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import parse_qsl, quote, urlsplit
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
@@ -21,7 +19,7 @@ from watchdog.sources.interval import READ_DEADLINE_MS, Interval
 from watchdog.sources.source_model import SourceModel
 
 if TYPE_CHECKING:
-    from watchdog.net.fetch import FetchedPage, HttpFetcher
+    from watchdog.net.fetch import HttpFetcher
 
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "trading-watchdog"}
 
@@ -164,29 +162,6 @@ def secret_texts(headers: Mapping[str, str]) -> list[str]:
     """What of a request's headers may not be shown, should the server repeat it: all that is not the same for everybody."""
     values = [value for name, value in headers.items() if _HEADERS.get(name) != value]
     return [text for value in values for text in (value, value.partition(" ")[2]) if len(text) >= _SHORTEST_SECRET]
-
-
-def query_texts(url: str) -> list[str]:
-    """The same of an address: what its query says, for a key may stand there."""
-    query = urlsplit(url).query
-    return [text for _, value in parse_qsl(query) for text in (value, quote(value)) if len(value) >= _SHORTEST_SECRET]
-
-
-def repeated_secret(page: FetchedPage, hidden: Iterable[str]) -> SourceError | None:
-    """What is said of an answer that holds one of these, in place of all that would quote it: a quotation may hold any part."""
-    for text in hidden:
-        written = (text.encode(errors="replace"), json.dumps(text)[1:-1].encode())
-        if any(each in page.body for each in written) or text.lower() in page.content_type:
-            return SourceError(
-                "the answer is not quoted: it repeats a secret, or a part of the query, that was sent — "
-                "look at what that server answers"
-            )
-    return None
-
-
-def without_quotes(fault: SourceError, page: FetchedPage, hidden: Iterable[str]) -> SourceError:
-    """The same of an answer that cannot be read."""
-    return repeated_secret(page, hidden) or fault
 
 
 def at_address(url: str, fault: SourceError, note: str = "") -> SourceError:

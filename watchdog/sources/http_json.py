@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, WithJsonSchema, model_validator
 
@@ -15,14 +14,7 @@ from watchdog.core.text import shorten
 from watchdog.net.deadline import Deadline
 from watchdog.net.errors import HttpError
 from watchdog.net.secrets import SecretError
-from watchdog.sources.http_client import (
-    HttpSource,
-    at_address,
-    query_texts,
-    repeated_secret,
-    secret_texts,
-    without_quotes,
-)
+from watchdog.sources.http_client import HttpSource, at_address
 from watchdog.sources.http_login import Login
 from watchdog.sources.interval import Interval
 from watchdog.sources.json_document import parse_document
@@ -31,17 +23,6 @@ from watchdog.sources.json_values import JsonValues, Limits, Timing, Zone, extra
 
 if TYPE_CHECKING:
     from watchdog.net.fetch import FetchedPage
-
-_LONG_WORD = re.compile(r'[^\s"\\]{12,}')
-_SHORTEST_BODY = 4
-"""Characters; what is shorter stands in many an answer."""
-
-
-class _Answer(NamedTuple):
-    document: Any
-    page: FetchedPage
-    hidden: list[str]
-    """What was sent, and may not be told should the answer repeat it."""
 
 
 def _write_body(body: object) -> object:
@@ -90,47 +71,36 @@ class HttpJsonSource(HttpSource):
     def read(self, state: SourceState, cache: SourceCache, now: Millis) -> list[Sample]:  # noqa: ARG002
         """Cache: the connection, and the token of the login."""
         deadline = self.read_deadline()
-        answer = self._read_answer(cache, deadline, now)
+        document = self._read_document(cache, deadline, now)
         try:
-            return extract(answer.document, self.values, self._timing(now), Limits(self.max_series, deadline))
+            return extract(document, self.values, self._timing(now), Limits(self.max_series, deadline))
         except SourceError as fault:
-            raise at_address(self.url, without_quotes(fault, answer.page, answer.hidden)) from None
+            raise at_address(self.url, fault) from None
 
     def explain(self, now: Millis) -> list[Match]:
         """What each expression matches in the answer."""
         from watchdog.sources.json_explain import explain  # paid when somebody asks
 
-        answer = self._read_answer({}, self.read_deadline(), now)
-        if (error := repeated_secret(answer.page, answer.hidden)) is not None:
-            raise at_address(self.url, error)
-        return explain(answer.document, self.values, self._timing(now))
+        return explain(self._read_document({}, self.read_deadline(), now), self.values, self._timing(now))
 
     def _timing(self, now: Millis) -> Timing:
         return Timing(now, now, self.time, self.zone)
 
-    def _read_answer(self, cache: SourceCache, deadline: Deadline, now: Millis) -> _Answer:
-        headers = dict[str, str]()
+    def _read_document(self, cache: SourceCache, deadline: Deadline, now: Millis) -> Any:
         try:
-            headers = self.request_headers()
-            page = self._ask(headers, cache, deadline, now)
+            page = self._ask(cache, deadline, now)
         except (HttpError, SecretError) as error:
             raise SourceError(str(error)) from None
-        hidden = [*secret_texts(headers), *query_texts(self.url), *self._body_texts()]
         try:
-            return _Answer(parse_document(page.body), page, hidden)
+            return parse_document(page.body)
         except SourceError as fault:
             is_json = "json" in page.content_type or not page.content_type
-            is_told = not is_json and repeated_secret(page._replace(body=b""), hidden) is None
-            raise at_address(self.url, fault, f" answers {shorten(page.content_type, 60)}" if is_told else "") from None
+            note = "" if is_json else f" answers {shorten(page.content_type, 60)}"
+            raise at_address(self.url, fault, note) from None
 
-    def _body_texts(self) -> list[str]:
-        """What of the body looks like a key, or a password."""
-        body = "" if self.body is None else self.body.get_secret_value()
-        return [body, *_LONG_WORD.findall(body)] if len(body) >= _SHORTEST_BODY else []
-
-    def _ask(self, headers: dict[str, str], cache: SourceCache, deadline: Deadline, now: Millis) -> FetchedPage:
-        """The answer. A token that is taken no more is renewed, once. `headers` are left as they were sent last. Raises
-        SourceError, HttpError, SecretError."""
+    def _ask(self, cache: SourceCache, deadline: Deadline, now: Millis) -> FetchedPage:
+        """The answer. A token that is taken no more is renewed, once. Raises SourceError, HttpError, SecretError."""
+        headers = self.request_headers()
         if self.login is None:
             return self._send(cache, headers, deadline)
         is_new = self.login.add_token(headers, self.fetcher(cache), cache, deadline, now)

@@ -11,11 +11,10 @@ from watchdog.core.errors import SourceError
 from watchdog.core.model import Millis, Sample, Secret, SecretFile
 from watchdog.core.protocols import SourceCache, SourceState
 from watchdog.net import secrets
-from watchdog.net.address import validate_url
+from watchdog.net.address import redact_url, validate_url
 from watchdog.net.deadline import Deadline
 from watchdog.net.errors import HttpError
 from watchdog.sources import exposition, openmetrics
-from watchdog.sources.http_client import at_address, query_texts, secret_texts, without_quotes
 from watchdog.sources.interval import READ_DEADLINE_MS, Interval
 from watchdog.sources.source_model import SourceModel
 
@@ -80,8 +79,7 @@ class ScrapeSource(SourceModel):
         limit = self.timeout if self.timeout is not None else max(500, min(self.every, 10_000))
         limits = exposition.PageLimits(self.max_series, Deadline.after(limit))
         try:
-            headers = self._own_headers()
-            page = fetcher.get(self.url, {**self._plain_headers(), **headers}, limit, self.max_bytes)
+            page = fetcher.get(self.url, self._request_headers(), limit, self.max_bytes)
         except (HttpError, secrets.SecretError) as error:
             raise SourceError(str(error)) from None
         try:
@@ -94,19 +92,15 @@ class ScrapeSource(SourceModel):
                 )
             return exposition.parse_samples(page.body, now, cache["page"], limits)
         except SourceError as fault:
-            hidden = [*secret_texts(headers), *query_texts(self.url)]
-            raise at_address(self.url, without_quotes(fault, page, hidden)) from None
+            raise SourceError(f"{redact_url(self.url)}: {fault}") from None
 
-    def _plain_headers(self) -> dict[str, str]:
-        return {
+    def _request_headers(self) -> dict[str, str]:
+        headers = {
             "Accept": ACCEPT_OPENMETRICS if self.openmetrics else ACCEPT_TEXT,
             "Accept-Encoding": "gzip",
             "User-Agent": "trading-watchdog",
         }
-
-    def _own_headers(self) -> dict[str, str]:
-        """What this entry adds. Raises SecretError."""
-        headers = {name: value.get_secret_value() for name, value in self.headers.items()}
+        headers |= {name: value.get_secret_value() for name, value in self.headers.items()}
         if self.token_file is not None:
             headers["Authorization"] = f"Bearer {secrets.read_token(self.token_file)}"
         return headers
