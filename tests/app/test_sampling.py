@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -203,6 +204,23 @@ def test_a_restored_state_is_handed_to_the_source_that_left_it_and_to_no_other()
     assert run(another, restored).values("bot")[0] == 101
 
 
+@dataclass(frozen=True)
+class TypedSource(CallableSource):
+    type: str = "log"
+
+
+def test_what_one_type_remembers_of_a_place_is_not_handed_to_another_type() -> None:
+    async def test(harness: SamplingHarness) -> None:
+        for kind in ("log", "jsonl"):
+            harness.samples.clear()
+            harness.sampler.apply({"bot": TypedSource(counting, type=kind, identity="/srv/bot.log")})
+            await harness.until(lambda: harness.samples)
+
+            assert harness.samples[0] == ("bot", 101.0)
+
+    run(test)
+
+
 def test_a_read_that_fails_leaves_the_state_as_it_was(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     log = tmp_path / "log"
@@ -341,6 +359,45 @@ def test_what_is_pushed_from_any_thread_is_judged_on_arrival_with_the_state_that
 
     harness = run(test, {"push": StateSnapshot("test", '{"seen":4}')})
     assert harness.downs == []
+
+
+@dataclass(frozen=True)
+class LimitedPush(FakePush):
+    keep: tuple[str, ...] = ("pushed",)
+    max_series: int = 1
+
+
+def test_what_an_entry_keeps_and_how_much_holds_for_a_source_that_is_told_too() -> None:
+    async def test(harness: SamplingHarness) -> None:
+        push = LimitedPush()
+        harness.sampler.apply({"push": push})
+        receiver = await opened(push)
+        receiver.deliver([Sample(name, (), NOW, 1.0) for name in ("other", "pushed")], {})
+        await harness.until(lambda: harness.judged)
+
+        assert (harness.samples, harness.cuts) == ([("push", 1.0)], [])
+        receiver.deliver([Sample("pushed", (("n", n),), NOW, 2.0) for n in "ab"], {})
+        await harness.until(lambda: harness.cuts)
+        (cut,) = (cut for _, cut in harness.cuts)
+
+        assert cut.metrics == {"pushed"}
+        assert "max_series" in cut.text
+
+    run(test)
+
+
+def test_how_long_a_delivery_waited_is_the_duration_of_a_source_that_is_told() -> None:
+    async def test(harness: SamplingHarness) -> None:
+        push = FakePush()
+        harness.sampler.apply({"push": push})
+        (await opened(push)).send(1)
+        await harness.until(lambda: harness.judged)
+
+        waited = harness.telemetry.registry.get_sample_value("watchdog_source_duration_seconds", {"source": "push"})
+        assert waited is not None
+        assert 0 <= waited < LONG_TIMEOUT
+
+    run(test)
 
 
 def test_a_receiver_that_hears_nothing_for_its_deadline_is_down_until_it_does(

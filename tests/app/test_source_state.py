@@ -74,7 +74,7 @@ class Life:
         known = self.states.get("log")
         try:
             limiter = SeriesLimiter.of(self.source, self.head.retention_of)
-            samples, _, text = _read(self.source, limiter.admit, "{}" if known is None else known.text, {}, now)
+            samples, _, text, _ = _read(self.source, limiter.admit, "{}" if known is None else known.text, {}, now)
         except SourceError:
             self.head.mark_source_down("log", now)
             return

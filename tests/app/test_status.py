@@ -176,3 +176,21 @@ def test_what_is_left_of_a_budget_is_said_with_its_end(
         line.strip() == f"budget 2 per 1h: 1 left until {format_time(frees)}"
         for line in print_status(harness, monkeypatch, capsys)
     )
+
+
+def test_of_each_source_it_is_told_how_old_its_newest_sample_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    harness = PipelineHarness(tmp_path)
+
+    assert get_status(harness)["sources"]["bot"]["age"] is None
+    harness.round()
+    harness.lost_sources = {"host"}
+    harness.rounds(3)
+    harness.pipeline.add_samples("bot", [], harness.now + 2_500)  # an answer that holds no series
+    harness.now += 2_500
+    lines = [" ".join(line.split()) for line in print_status(harness, monkeypatch, capsys)]
+
+    assert get_status(harness)["sources"]["bot"]["age"] == 2_500
+    assert "source bot up; newest sample 2 s old" in lines
+    assert "source host up; newest sample 5 s old" in lines

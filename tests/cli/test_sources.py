@@ -6,6 +6,8 @@ import itertools
 import json
 import socket
 from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -129,3 +131,33 @@ def test_watching_goes_on_until_somebody_ends_it(
 
     assert main(["sources", "--watch", "--config", str(folder)]) == 130
     assert capsys.readouterr().out.count("bot (scrape") == 2
+
+
+def test_a_source_that_is_told_is_shown_as_the_watchdog_has_it_with_the_age_of_each_series(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(_: object, address: str, *__: object) -> SimpleNamespace:
+        (expr,) = parse_qs(address.partition("?")[2])["expr"]
+        if expr == '{source="bot"}':
+            named: list[tuple[str, dict[str, str], float]] = [
+                ("up", {}, 1.0),
+                ("equity", {"venue": "x"}, 5.0),
+                ("orders", {}, 2.0),
+            ]
+            series = [{"labels": dict(more, __name__=name, source="bot"), "values": [v]} for name, more, v in named]
+        else:
+            assert 'timestamp({__name__="equity", source="bot"})' in expr
+            series = [
+                {"labels": {"trading_watchdog_metric": "equity", "source": "bot", "venue": "x"}, "values": [91.0]}
+            ]
+        return SimpleNamespace(json=lambda: {"times": [100_000], "series": series})
+
+    monkeypatch.setattr(command, "ask_daemon", answer)
+    monkeypatch.setattr(command, "find_status", lambda *_: {"sources": {"bot": {"up": True, "error": None}}})
+
+    assert main(["sources", "--once", "--config", str(write(tmp_path, "bot: {type: statsd}"))]) == 0
+
+    first, *rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert " ".join(first) == "bot (statsd, every 1 s): 2 series, as the watchdog has them"
+    assert ['equity{venue="x"}', "5", "9", "s", "old", "equity"] in rows
+    assert ["orders", "2", "?", "-"] in rows

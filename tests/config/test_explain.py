@@ -144,6 +144,20 @@ def test_check_tells_the_worst_case_of_each_rule(write_config: WriteConfig, caps
     assert "gone crit → told without data within 15 s" in lines
 
 
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [("{type: host, every: 1s, max_age: 20s}", "22 s"), ("{type: statsd, every: 1s}", "1 m 2 s")],
+)
+def test_missing_data_trips_once_what_was_said_is_believed_no_more(
+    source: str, text: str, write_config: WriteConfig
+) -> None:
+    rules = "rules: [{name: gone, kpi: errors, target: bot, crit: {below: 0}, if_missing: {after: 0s, then: crit}}]\n"
+    config = load(write_config({"watchdog.yaml": f"sources: {{bot: {source}}}\n", "rules/x.yaml": rules}), environ={})
+    (delay,) = (each for each in worst_delays(config) if each.rule == "gone")
+
+    assert delay.describe().endswith(f"without data within {text}")
+
+
 def test_without_sources_the_worst_case_is_not_known(write_config: WriteConfig) -> None:
     config = load(write_config({"watchdog.yaml": "channels: {}\n"}), environ={})
 

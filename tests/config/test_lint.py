@@ -58,6 +58,24 @@ def test_what_is_sound_raises_no_doubt(text: str, write_config: WriteConfig) -> 
     assert lint_warnings(write_config, text + "\n") == []
 
 
+@pytest.mark.parametrize(
+    "told", ["{type: statsd}", "{type: push, token_file: token}", "{type: heartbeat, token_file: token}"]
+)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rules: [{name: x, kpi: errors, target: bot, warn: {above: 7, for: 1s}}]",
+        "kpis: {x: {expr: 'rate(a[2s])', needs: 'count_over_time(a[10s]) >= 250'}}",
+    ],
+)
+def test_of_what_is_told_nobody_knows_how_soon_it_is_told_again(
+    text: str, told: str, write_config: WriteConfig
+) -> None:
+    main = MAIN_YAML.replace("sources:\n", f"sources:\n  told: {told}\n")
+
+    assert lint_warnings(write_config, text + "\n", main) == []
+
+
 def test_without_sources_nothing_is_said_about_their_rhythm(write_config: WriteConfig) -> None:
     text = "rules: [{name: x, kpi: errors, target: bot, warn: {above: 7, for: 500ms}}]\nkpis: {x: {expr: 'a{source=\"y\"}'}}\n"
 

@@ -269,7 +269,8 @@ def read_statsd(data: bytes) -> None:
     table.end_sets()
     found, state = table.take(NOW)
     json.dumps(state, allow_nan=False)
-    assert len({sample[:2] for sample in found}) == len(found) <= 106
+    assert len({sample[:3] for sample in found}) == len(found)
+    assert len({sample[:2] for sample in found}) <= 106
 
 
 def read_sqlite(data: bytes) -> None:

@@ -34,7 +34,7 @@ def write(path: Path, text: str | bytes, at: int = WRITTEN) -> None:
 
 
 def make_source(path: Path, **fields: Any) -> JsonFileSource:
-    fields = {"type": "json_file", "path": str(path), "values": {"equity": "account.equity"}} | fields
+    fields = {"type": "json_file", "file": str(path), "values": {"equity": "account.equity"}} | fields
     return JsonFileSource.model_validate(fields)
 
 

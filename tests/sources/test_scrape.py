@@ -166,11 +166,11 @@ def test_headers_are_sent_and_never_shown(start_server: StartServer) -> None:
     assert "hush" not in repr(part)
 
 
-def test_a_header_that_http_does_not_allow_is_refused_without_showing_it(start_server: StartServer) -> None:
-    said = read_error(respond_with("equity 5\n"), start_server, headers={"X-Key": SecretStr("hush\nhush")})
+def test_a_header_that_http_does_not_allow_is_refused_at_load_without_showing_it() -> None:
+    with pytest.raises(ValidationError, match="the value of X-Key cannot be sent in a header") as refused:
+        make_source("http://h/metrics", headers={"X-Key": SecretStr("hush\nhush")})
 
-    assert "a header holds a character" in said
-    assert "hush" not in said
+    assert "hush" not in str(refused.value.errors(include_input=False))
 
 
 def test_a_token_file_is_read_anew_each_time(start_server: StartServer, tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_an_address_that_cannot_be_one_is_refused_at_load(url: str) -> None:
 
 
 def test_a_password_in_the_address_is_refused_at_load() -> None:
-    with pytest.raises(ValidationError, match="as headers"):
+    with pytest.raises(ValidationError, match="as basic"):
         make_source("http://user:hush@127.0.0.1/metrics")
 
 

@@ -18,6 +18,7 @@ from tests.support.ports import free_port
 from tests.support.property_settings import examples
 from tests.support.senders import Heard
 from watchdog.core.errors import SourceError
+from watchdog.core.model import Sample
 from watchdog.core.protocols import SourceState
 from watchdog.sources import StatsdSource
 from watchdog.sources.series_limits import _is_sound
@@ -172,6 +173,22 @@ def test_counters_go_on_and_gauges_are_as_old_as_they_are() -> None:
     assert read(b"orders:1|c", table=again, now=NOW + 100_000) == {"orders": 4.0, "t_count": 1.0, "t_sum": 9.0}
 
 
+@pytest.mark.parametrize(
+    ("before", "zero_at"), [(NOW - 3_600_000, NOW - 1_000), (NOW - 200, NOW - 200), (NOW + 9, NOW - 1)]
+)
+def test_a_counter_that_is_new_was_0_before_so_that_its_first_count_is_an_increase(before: int, zero_at: int) -> None:
+    table = make_table()
+    read(b"equity:1|g", table=table, now=before)
+    table.read_datagram(b"errors:3|c")
+    first = [sample for sample in table.take(NOW)[0] if sample.name == "errors"]
+    samples, state = table.take(NOW + 1)
+    again = make_table(json.loads(json.dumps(state, allow_nan=False)))
+
+    assert first == [Sample("errors", (), zero_at, 0.0), Sample("errors", (), NOW, 3.0)]
+    assert [sample.v for sample in samples if sample.name == "errors"] == [3.0]
+    assert [sample.v for sample in again.take(NOW + 2)[0] if sample.name == "errors"] == [3.0]
+
+
 _LINES = st.text(alphabet="ab1.:|@#,+-cgmshd_e{\n\r", max_size=40).map(str.encode) | st.binary(max_size=40)
 
 
@@ -183,7 +200,8 @@ def test_any_datagram_leaves_sound_series(datagrams: list[bytes], signed: str) -
         table.read_datagram(each)
         samples, state = table.take(NOW + number)
         assert all(map(_is_sound, samples))
-        assert len({sample[:2] for sample in samples}) == len(samples) <= 20 + len(OWN_COUNTERS) + 3
+        assert len({sample[:3] for sample in samples}) == len(samples)
+        assert len({sample[:2] for sample in samples}) <= 20 + len(OWN_COUNTERS) + 3
         table = make_table(json.loads(json.dumps(state, allow_nan=False)), 20, signed)
 
 
@@ -253,7 +271,8 @@ def test_what_comes_for_long_faster_than_said_is_delivered_as_often_as_said(
     send(listen, b"orders:1|c")
     receiver.close()
 
-    assert [made[0].v for made, _ in heard.made] == [1.0, 2.0, 3.0], "the last is delivered at the end, and not before"
+    told = [{sample.name: sample.v for sample in made}["orders"] for made, _ in heard.made]
+    assert told == [1.0, 2.0, 3.0], "the last is delivered at the end, and not before"
 
 
 def test_sets_are_counted_over_an_interval(listen: str, open_statsd: Open, heard: Heard) -> None:

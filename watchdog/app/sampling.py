@@ -58,6 +58,8 @@ class _Delivery(NamedTuple):
     """What of them was left out."""
     state: str
     """JSON."""
+    at: float
+    """Monotonic s: when the read began; when it was delivered."""
 
 
 class _Deliveries:
@@ -216,7 +218,7 @@ class Sampler:
 
     def _state_of(self, running: _RunningSource) -> str:
         known = self._states.get(running.name)
-        return known.text if known is not None and known.identity == running.source.identity else _EMPTY_STATE
+        return known.text if known is not None and known.identity == _identity_of(running.source) else _EMPTY_STATE
 
     def _keep(self, running: _RunningSource, delivery: _Delivery, now: Millis) -> None:
         """Samples and the state that stands for them, in one go: whoever looks sees both, or neither."""
@@ -234,7 +236,7 @@ class Sampler:
 
     def _remember(self, running: _RunningSource, state: str) -> None:
         if state != _EMPTY_STATE or running.name in self._states:  # most remember nothing, ever
-            self._states[running.name] = StateSnapshot(running.source.identity, state)
+            self._states[running.name] = StateSnapshot(_identity_of(running.source), state)
 
     def _mark_down(self, running: _RunningSource, error: str) -> None:
         self._sink.mark_source_down(running.name, self._clock())
@@ -299,7 +301,8 @@ class Sampler:
 
         def deliver(samples: Sequence[Sample], state: SourceState) -> int:
             text = _to_json(state)
-            return running.deliveries.put(_Delivery(*running.admit(samples, self._clock()), text), loop)
+            at = time.monotonic()
+            return running.deliveries.put(_Delivery(*running.admit(samples, self._clock()), text, at), loop)
 
         def open_it(state: str) -> None:
             running.receiver = source.receive(running.name, json.loads(state), deliver, self._clock)
@@ -326,6 +329,7 @@ class Sampler:
             while (delivery := running.deliveries.take()) is not None:
                 running.heard_at = time.monotonic()
                 self._keep(running, delivery, self._clock())
+                self._telemetry.source_duration.labels(running.name).set(time.monotonic() - delivery.at)
                 await self._judge(running.name)
                 await asyncio.sleep(0)  # others have their turn, however many there are
             if running.deliveries.overrun:
@@ -340,7 +344,7 @@ class Sampler:
                 return
             if successor is None and running.taken_away:
                 self._remember(running, delivery.state)  # its series are gone, and come back with the source
-            elif successor is None or successor.source.identity == running.source.identity:
+            elif successor is None or _identity_of(successor.source) == _identity_of(running.source):
                 self._keep(successor or running, delivery, self._clock())
 
     async def _close_receiver(
@@ -372,11 +376,18 @@ class Sampler:
             return
 
 
+def _identity_of(source: Source) -> str:
+    """What it looks at, and how: two types may look at one file. A source of a test's need not have a type."""
+    kind = getattr(source, "type", None)
+    return source.identity if kind is None else f"{kind} {source.identity}"
+
+
 def _read(source: PulledSource, admit: _Admit, state: str, cache: SourceCache, now: Millis) -> _Delivery:
     """In a thread. A read that fails leaves nothing behind but its cache."""
     after: SourceState = json.loads(state)
+    at = time.monotonic()
     samples, cut = admit(source.read(after, cache, now), now)
-    return _Delivery(samples, cut, _to_json(after))
+    return _Delivery(samples, cut, _to_json(after), at)
 
 
 def _to_json(state: SourceState) -> str:

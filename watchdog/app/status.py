@@ -41,6 +41,9 @@ def build_status(
                 "up": source_errors.get(name) is None and name in source_errors,
                 "error": source_errors.get(name),
                 "cut": cuts.get(name),
+                "age": None
+                if (newest := pipeline.telemetry.newest_samples.get(name)) is None
+                else max(0, now - newest),
             }
             for name in config.sources
         },

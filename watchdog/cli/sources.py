@@ -17,6 +17,7 @@ from watchdog.cli.status import find_status
 from watchdog.config import Config
 from watchdog.core.errors import WatchdogError
 from watchdog.core.executor import owner_executor
+from watchdog.core.model import Labels, Millis
 from watchdog.core.protocols import Match
 from watchdog.core.text import shorten
 from watchdog.core.units import format_duration
@@ -30,6 +31,9 @@ _MANY_SERIES = 1_000
 """Of the one that was named."""
 _MAX_WAIT = 2.0
 """s from the first look to the second, by which rates are known."""
+_METRICS_AT_ONCE, _MANY_METRICS = 10, 200
+"""Of a source that is told: how many the watchdog is asked the times of."""
+_METRIC = "trading_watchdog_metric"
 _MAX_WIDTH = 60
 """Characters of a series in the table."""
 
@@ -110,8 +114,7 @@ def _print_look(loaded: Config, look: SourceLook, status: Any, most: int) -> Non
 def _row(series: SeriesLook, readers: Callable[[str], tuple[str, ...]]) -> list[str]:
     name = shorten(format_series({"__name__": series.name, **dict(series.labels)}), _MAX_WIDTH)
     rate = "" if series.rate is None else f"{series.rate:.3g}/s"
-    age = "now" if series.age < 1_000 else f"{format_duration(series.age // 1_000 * 1_000)} old"
-    return [name, f"{series.value:.10g}", rate, age, ", ".join(readers(series.name)) or "-"]
+    return [name, f"{series.value:.10g}", rate, _format_age(series.age), ", ".join(readers(series.name)) or "-"]
 
 
 def _describe(look: SourceLook) -> str:
@@ -140,6 +143,12 @@ def _format_match(match: Match) -> Iterator[str]:
         yield from (f"  {shorten(near, 110)}" for near in match.nearest)
 
 
+def _format_age(age: Millis | None) -> str:
+    if age is None:
+        return "?"
+    return "now" if age < 1_000 else f"{format_duration(age // 1_000 * 1_000)} old"
+
+
 def _ask_daemon(loaded: Config, look: SourceLook, status: Any) -> SourceLook:
     """What the running watchdog has of a source that is told."""
     if status is None:
@@ -147,16 +156,37 @@ def _ask_daemon(loaded: Config, look: SourceLook, status: Any) -> SourceLook:
     theirs = status["sources"].get(look.name)
     if theirs is None:
         return look._replace(error="the running watchdog does not know it yet")
-    found: list[SeriesLook] = []
-    with contextlib.suppress(HttpError):
-        query = urlencode({"expr": f'{{source="{look.name}"}}'})
-        answer = ask_daemon(loaded, f"/api/query?{query}", 10_000).json()
-        for one in answer.get("series", ()) if isinstance(answer, dict) else ():
-            labels = {name: text for name, text in one["labels"].items() if name not in ("source", "target")}
-            if (name := labels.pop("__name__", "")) != "up":
-                found.append(SeriesLook(name, tuple(sorted(labels.items())), float(one["values"][-1]), 0))
+    asked = _query(loaded, f'{{source="{look.name}"}}', "__name__")
+    values = {series: value for series, (value, _) in asked.items() if series[0] != "up"}
+    times: dict[tuple[str, Labels], float] = {}
+    names = sorted({name for name, _ in values})
+    for start in range(0, min(len(names), _MANY_METRICS), _METRICS_AT_ONCE):
+        parts = (
+            f'label_replace(timestamp({{__name__="{name}", source="{look.name}"}}), "{_METRIC}", "{name}", "", "")'
+            for name in names[start : start + _METRICS_AT_ONCE]
+        )
+        for series, (t, now) in _query(loaded, " or ".join(parts), _METRIC).items():
+            times[series] = now - t * 1_000
+    found = tuple(
+        SeriesLook(*series, value, None if series not in times else max(0, round(times[series])))
+        for series, value in values.items()
+    )
     error = None if theirs["up"] else theirs["error"] or "nothing was received yet"
-    return look._replace(error=error, series=tuple(found))
+    return look._replace(error=error, series=found)
+
+
+def _query(loaded: Config, expr: str, name_label: str) -> dict[tuple[str, Labels], tuple[float, Millis]]:
+    """Metric and labels → value, and the time (ms) that the running watchdog was asked for; nothing where it does not say."""
+    with contextlib.suppress(HttpError):
+        answer = ask_daemon(loaded, f"/api/query?{urlencode({'expr': expr})}", 10_000).json()
+        if isinstance(answer, dict) and "series" in answer:
+            found = {}
+            for one in answer["series"]:
+                labels = {name: text for name, text in one["labels"].items() if name not in ("source", "target")}
+                name = labels.pop(name_label, "")
+                found[name, tuple(sorted(labels.items()))] = float(one["values"][-1]), answer["times"][-1]
+            return found
+    return {}
 
 
 def _as_json(loaded: Config, look: SourceLook, status: Any) -> dict[str, Any]:

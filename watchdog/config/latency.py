@@ -8,14 +8,14 @@ from typing import NamedTuple
 from watchdog.config.lint import may_read, selectors
 from watchdog.config.models import Config
 from watchdog.core.model import Millis
+from watchdog.core.protocols import Source
 from watchdog.core.units import format_duration
 from watchdog.promql import Expr, PromqlError, parse
 from watchdog.rules import Check
+from watchdog.sources.max_age import max_age_of
 
 ROUND_INTERVAL: Millis = 1_000
 """From one round to the next; new samples are judged as they come."""
-STALE_AFTER_READS = 3
-"""Reads of its source for which a sample is believed."""
 
 
 class Delay(NamedTuple):
@@ -54,38 +54,39 @@ class Delay(NamedTuple):
 def worst_delays(config: Config, delivered: Mapping[str, Collection[str]] | None = None) -> list[Delay]:
     """One per check, in its order. `delivered`: source → metrics, when the sources were asked; else the slowest counts
     wherever an expression does not name its source."""
-    every: dict[str, Millis] = {name: source.every for name, source in config.sources.items()}
     kpis = config.queries()
-    reads: dict[str, Millis | None] = {}
+    reads: dict[str, list[Source]] = {}
     for name, kpi in kpis.items():
         try:
             exprs = [parse(text) for text in (kpi.expr, kpi.needs) if text is not None]
-            reads[name] = _read_interval(exprs, every, delivered, config.target_by_source)
+            reads[name] = _find_sources(exprs, config.sources, delivered, config.target_by_source)
         except PromqlError:
-            reads[name] = None
-    return [_delay(check, reads.get(check.query)) for check in config.checks]
+            reads[name] = []
+    return [_delay(check, reads.get(check.query, [])) for check in config.checks]
 
 
-def _read_interval(
+def _find_sources(
     exprs: list[Expr],
-    every: Mapping[str, Millis],
+    sources: Mapping[str, Source],
     delivered: Mapping[str, Collection[str]] | None,
     target_by_source: Mapping[str, str] | None,
-) -> Millis | None:
-    """The interval of the slowest source that is read."""
-    steps: list[Millis] = []
+) -> list[Source]:
+    """Those that are read; all of them where it cannot be told."""
+    found: set[str] = set()
     for selector in (each for expr in exprs for each in selectors(expr)):
-        readable = {source: step for source, step in every.items() if may_read(selector, source, target_by_source)}
+        readable = {name for name in sources if may_read(selector, name, target_by_source)}
         if delivered is not None and selector.name is not None:
-            readable = {source: step for source, step in readable.items() if selector.name in delivered.get(source, ())}
-        steps += readable.values()
-    return max(steps, default=max(every.values(), default=None))
+            readable = {name for name in readable if selector.name in delivered.get(name, ())}
+        found |= readable
+    return [source for name, source in sources.items() if name in found or not found]
 
 
-def _delay(check: Check, read: Millis | None) -> Delay:
+def _delay(check: Check, sources: Collection[Source]) -> Delay:
+    read = max((source.every for source in sources), default=None)
     patience = check.patience
     by_time = patience.duration + ROUND_INTERVAL if patience.duration else 0
     held = (patience.n - 1) * (read or 0) if patience.m else by_time
     trips = check.missing.then == check.level and read is not None
-    missing = STALE_AFTER_READS * (read or 0) + check.missing.after + 2 * ROUND_INTERVAL if trips else None
+    believed = max(map(max_age_of, sources), default=0)
+    missing = believed + check.missing.after + 2 * ROUND_INTERVAL if trips else None
     return Delay(check.rule, check.level, check.plan, read, held, missing, check.operator is not None, check.target)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from watchdog.config.entries import Draft, Entry
 from watchdog.config.model_errors import ConfigNode
 from watchdog.core.model import Millis
-from watchdog.core.protocols import Source
+from watchdog.core.protocols import PushedSource, Source
 from watchdog.core.units import format_duration, format_value, is_relative
 from watchdog.documents.document import KeyPath
 from watchdog.documents.problems import Position, Problem, one_line, shorten, suggest
@@ -122,7 +122,10 @@ class SourceIntervals:
     does not say it either the fastest source counts: a warning must be true whoever delivers."""
 
     def __init__(self, sources: Mapping[str, Source]) -> None:
-        self.by_source: dict[str, Millis] = {name: source.every for name, source in sources.items()}
+        self.by_source: dict[str, Millis] = {
+            name: 0 if isinstance(source, PushedSource) else source.every for name, source in sources.items()
+        }
+        """0: it is told, and nobody knows how soon it will be again."""
 
     def of_selector(self, selector: VectorSelector) -> Millis:
         """0 when it cannot be told."""

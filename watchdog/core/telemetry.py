@@ -44,11 +44,16 @@ class Telemetry:
         )
         self.source_up = Gauge("watchdog_source_up", "1 when the last read succeeded.", ["source"], registry=registry)
         self.source_duration = Gauge(
-            "watchdog_source_duration_seconds", "How long the last read took.", ["source"], registry=registry
+            "watchdog_source_duration_seconds",
+            "How long the last read took, or the last delivery waited.",
+            ["source"],
+            registry=registry,
         )
         self.source_last_sample = Gauge(
             "watchdog_source_last_sample_timestamp_seconds", "Time of the newest sample.", ["source"], registry=registry
         )
+        self.newest_samples: dict[str, int] = {}
+        """Source → the same, in ms."""
         self.source_dropped = Counter(
             "watchdog_source_dropped",
             "Samples that were left out because a source brings more than its limits allow.",
@@ -79,8 +84,17 @@ class Telemetry:
         """Who tells what is so at the moment; asked only when somebody reads the metrics."""
         registry.register(_SnapshotCollector(self))
 
+    def note_read(self, source: str, newest: int) -> None:
+        """It was read, or has delivered. `newest`: of which time its newest sample is, in ms; 0 where there was none, which
+        makes what came before no older than it is."""
+        self.source_up.labels(source).set(1)
+        if newest:
+            self.newest_samples[source] = newest
+            self.source_last_sample.labels(source).set(newest / 1_000)
+
     def remove_source(self, source: str) -> None:
         """One that is read no longer: what was last known of it is not so any more."""
+        self.newest_samples.pop(source, None)
         for gauge in (self.source_up, self.source_duration, self.source_last_sample):
             with contextlib.suppress(KeyError):
                 gauge.remove(source)

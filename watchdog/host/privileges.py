@@ -20,7 +20,9 @@ SERVICE_USER = "trading-watchdog"
 _SERVICE_UID = 61_913
 """Whom it is on a machine that has no such user: a number out of those that systemd gives to services for a while."""
 
-_PR_SET_KEEPCAPS = 8
+_PR_SET_SECUREBITS = 28
+_KEEP_CAPABILITIES = 1 << 2
+"""SECBIT_NO_SETUID_FIXUP: a change of user leaves them, and access(2) counts them, which SQLite asks of a bot's database."""
 _CAP_DAC_READ_SEARCH = 2
 _CAPABILITY_VERSION_3 = 0x20080522
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -97,7 +99,7 @@ def drop(account: Account, readable: Sequence[Path]) -> Path | None:
     """
     unreadable = _first_unreadable(account, readable)
     if unreadable is not None:
-        _libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
+        _libc.prctl(_PR_SET_SECUREBITS, _KEEP_CAPABILITIES, 0, 0, 0)
     become(account)
     if unreadable is not None:
         kept = 1 << _CAP_DAC_READ_SEARCH

@@ -29,8 +29,8 @@ class SeriesLook(NamedTuple):
     name: str
     labels: Labels
     value: float
-    age: Millis
-    """Since its sample's own time."""
+    age: Millis | None
+    """Since its sample's own time. None: nobody says."""
     rate: float | None = None
     """Of a counter: how much it grew a second since the look before; None: it is none, or this is the first look."""
 

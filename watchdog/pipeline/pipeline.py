@@ -202,8 +202,7 @@ class Pipeline:
             # What it no longer delivers is missed by rules that it does not touch.
             self._unjudged_sources.add(_ALL_SOURCES)
         self._lost_since.pop(source, None)
-        self.telemetry.source_up.labels(source).set(1)
-        self.telemetry.source_last_sample.labels(source).set(newest / 1_000)
+        self.telemetry.note_read(source, newest)
 
     def note_cut(self, source: str, cut: Cut | None, now: Millis) -> None:
         """Of a source's samples that are added next not all are there, or all are again."""

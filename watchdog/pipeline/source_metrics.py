@@ -7,11 +7,13 @@ from collections.abc import Collection, Mapping
 from watchdog.core.model import Millis
 from watchdog.core.protocols import Source
 from watchdog.promql import Expr, metric_names
+from watchdog.sources.max_age import max_age_of
 from watchdog.sources.series_limits import ALL_METRICS, Cut
 from watchdog.tsdb.labels import SOURCE_LABEL, TARGET_LABEL
 
 _MAX_KNOWN = 20_000
 """Metrics of a source that are remembered after they have ceased."""
+_MAX_AGE_WITHOUT_SOURCES: Millis = 180_000
 
 
 class SourceMetrics:
@@ -20,6 +22,7 @@ class SourceMetrics:
     def __init__(self, known: dict[str, set[str]]) -> None:
         """`known`: source → the metrics that are held of it already."""
         self._sources: Mapping[str, Source] = {}
+        self._max_ages: dict[str, Millis] = {}
         self._target_by_source: Mapping[str, str] | None = None
         self._delivered: dict[str, set[str]] = {}
         self._cuts: dict[str, Cut] = {}
@@ -34,6 +37,7 @@ class SourceMetrics:
         removed = self._delivered.keys() - sources.keys()
         self._cuts = {source: cut for source, cut in self._cuts.items() if source in sources}
         self._sources = sources
+        self._max_ages = {name: max_age_of(source) for name, source in sources.items()}
         self._delivered = {source: self._delivered.get(source, {"up"}) for source in sources}
         return removed
 
@@ -93,13 +97,13 @@ class SourceMetrics:
         return "" in reads or not self._delivered.get(source, set()).isdisjoint(reads)
 
     def staleness_limit(self, expressions: Collection[Expr]) -> Millis:
-        """3 × the slowest source that delivers what these read; an age beyond which nothing is believed."""
-        every = [
-            source.every
-            for name, source in self._sources.items()
+        """The longest `max_age` of the sources that deliver what these read; an age beyond which nothing is believed."""
+        ages = [
+            age
+            for name, age in self._max_ages.items()
             if "" in (reads := self._reads(expressions, name)) or not self._known.get(name, set()).isdisjoint(reads)
         ]
-        return 3 * max(every or [source.every for source in self._sources.values()] or [60_000])
+        return max(ages or self._max_ages.values() or [_MAX_AGE_WITHOUT_SOURCES])
 
     def touched_by(self, source: str, expressions: Collection[Expr]) -> bool:
         """Whether a source's samples change what one of these says."""

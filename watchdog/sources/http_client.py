@@ -21,7 +21,7 @@ from watchdog.sources.source_model import SourceModel
 if TYPE_CHECKING:
     from watchdog.net.fetch import HttpFetcher
 
-_HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "trading-watchdog"}
+_HEADERS = {"Accept-Encoding": "gzip", "User-Agent": "trading-watchdog"}
 
 
 def _validate_headers(headers: dict[str, Secret]) -> dict[str, Secret]:
@@ -116,9 +116,9 @@ class HttpSource(SourceModel):
         """That of a read which begins now."""
         return Deadline.after(self.timeout if self.timeout is not None else max(500, min(self.every, 10_000)))
 
-    def request_headers(self) -> dict[str, str]:
-        """Raises SecretError."""
-        headers = plain_headers(self.headers)
+    def request_headers(self, accept: str = "application/json") -> dict[str, str]:
+        """Raises SecretError. `accept`: what the answer should be."""
+        headers = plain_headers(self.headers, accept)
         if self.token_file is not None:
             headers["Authorization"] = f"Bearer {secrets.read_token(self.token_file)}"
         if self.basic is not None:
@@ -143,9 +143,9 @@ def validate_api_url(url: str) -> str:
     return validate_url(url, "http://127.0.0.1:8080/api/v1/status", credentials_cure=cure)
 
 
-def plain_headers(more: dict[str, Secret]) -> dict[str, str]:
+def plain_headers(more: dict[str, Secret], accept: str = "application/json") -> dict[str, str]:
     """What goes with every request, and what an entry adds to it."""
-    headers = dict(_HEADERS)
+    headers = {"Accept": accept, **_HEADERS}
     for name, value in more.items():
         set_header(headers, name, value.get_secret_value())
     return headers
@@ -160,7 +160,7 @@ def set_header(headers: dict[str, str], name: str, value: str) -> None:
 
 def secret_texts(headers: Mapping[str, str]) -> list[str]:
     """What of a request's headers may not be shown, should the server repeat it: all that is not the same for everybody."""
-    values = [value for name, value in headers.items() if _HEADERS.get(name) != value]
+    values = [value for name, value in headers.items() if name != "Accept" and _HEADERS.get(name) != value]
     return [text for value in values for text in (value, value.partition(" ")[2]) if len(text) >= _SHORTEST_SECRET]
 
 

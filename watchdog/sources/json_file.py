@@ -27,12 +27,12 @@ class JsonFileSource(SourceModel):
     deadline: ClassVar[Millis] = READ_DEADLINE_MS
 
     type: Literal["json_file"]
-    path: FilePath
-    """The file."""
+    file: FilePath
+    """The file that the bot rewrites."""
     user: str | None = None
     """As whom it is read; when not said, the owner of the folder."""
     every: Interval = 5_000
-    """Time from one read to the next; about as often as the bot writes it, since what is older than three reads is no data."""
+    """Time from one read to the next."""
     max_bytes: int = Field(2**20, ge=1)
     """Most bytes of the file. A larger one is refused whole."""
     values: JsonValues
@@ -51,7 +51,7 @@ class JsonFileSource(SourceModel):
 
     @property
     def identity(self) -> str:
-        return self.path if self.user is None else f"{self.path} of {self.user}"
+        return self.file if self.user is None else f"{self.file} of {self.user}"
 
     def read(self, state: SourceState, cache: SourceCache, now: Millis) -> list[Sample]:  # noqa: ARG002
         """What the document says, as of the time that it says, and how old the file is, as of now."""
@@ -70,7 +70,7 @@ class JsonFileSource(SourceModel):
     def _ask_owner(self, function: Callable[..., Any], now: Millis) -> Any:
         from watchdog.sources.state_file import StateFile
 
-        path = Path(self.path)
+        path = Path(self.file)
         asked = StateFile(path, self.max_bytes, self.values, self.time, self.zone, self.max_series)
         try:
             return call_owner(path.parent, self.user, function, asked, now)
@@ -78,4 +78,4 @@ class JsonFileSource(SourceModel):
             raise SourceError(f"{path.parent} is not there — does the bot write {path.name} there?") from None
         except ActionError as fault:
             text = str(fault)
-            raise SourceError(text if " — " in text else f"{text} — check path, and user") from None
+            raise SourceError(text if " — " in text else f"{text} — check file, and user") from None

@@ -77,6 +77,9 @@ class SourceModel(ConnectionModel):
     """Regular expressions for whole metric names: only these are kept. All when not said."""
     drop: FrozenList[NamePattern] = ()
     """Regular expressions for whole metric names: these are left out, `keep` or not."""
+    max_age: Interval | None = None
+    """How old a sample may be and still be believed. Not said: three times `every`; of a source that is told, its `timeout` where
+    that is longer."""
     max_series: int = Field(DEFAULT_MAX_SERIES, ge=1, le=1_000_000)
     """Most series that are kept of it; those that are gone count for an hour. Known ones stay, new ones are left out."""
     max_memory: MemorySize = DEFAULT_MAX_MEMORY

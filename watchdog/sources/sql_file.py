@@ -60,6 +60,7 @@ _READABLE_PRAGMAS = frozenset(
     ("application_id", "data_version", "freelist_count", "page_count", "page_size", "user_version")
 )
 _FORBIDDEN_FUNCTIONS = frozenset(("load_extension", "readfile", "writefile", "edit", "fts3_tokenizer"))
+_UNLUCKY = (sqlite3.SQLITE_READONLY_RECOVERY, sqlite3.SQLITE_READONLY_CANTINIT)
 _READS = frozenset((sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE))
 
 _How = Literal["mode=ro", "mode=ro&readonly_shm=1", "mode=ro&immutable=1"]
@@ -67,6 +68,10 @@ _How = Literal["mode=ro", "mode=ro&readonly_shm=1", "mode=ro&immutable=1"]
 
 class _ChangedError(Exception):
     """The file is not the one any more that was opened, or is written into past our lock."""
+
+
+class _UnluckyError(Exception):
+    """A writer was just changing the log's index, which who may not write it cannot wait for in SQLite."""
 
 
 class _Opened(NamedTuple):
@@ -99,11 +104,15 @@ def _read(path: Path, queries: Sequence[QuerySpec], limits: ReadLimits) -> list[
     deadline = Deadline.after(limits.timeout)
     real = resolve(None, str(path))
     try:
-        for _ in range(_TRIES):
+        changed = 0
+        while changed < _TRIES:
             try:
                 with _open_file(real, deadline) as opened:
                     return _read_opened(opened, queries, Budget(limits), deadline)
+            except _UnluckyError:
+                time.sleep(min(_LOCK_POLL, deadline.remaining()))
             except _ChangedError:
+                changed += 1
                 time.sleep(min(_LOCK_POLL, deadline.remaining()))
     except TimeoutError:
         raise SourceError(_describe_lock(deadline)) from None
@@ -203,6 +212,8 @@ def _read_opened(opened: _Opened, queries: Sequence[QuerySpec], budget: Budget, 
             return tables
     except (sqlite3.Error, sqlite3.Warning, UnicodeError, MemoryError) as problem:
         _ensure_same(opened)
+        if getattr(problem, "sqlite_errorcode", None) in _UNLUCKY:
+            raise _UnluckyError from None
         raise SourceError(_describe(problem, len(tables) + 1, deadline)) from None
 
 

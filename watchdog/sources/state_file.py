@@ -77,7 +77,7 @@ def _read_once(file: StateFile) -> tuple[dict[str, Any] | list[Any], Millis]:
             content = opened.read(file.max_bytes + 1)
             after = os.fstat(opened.fileno())
     except (FileNotFoundError, NotADirectoryError):
-        raise ActionError(f"{file.path} is not there — does the bot write it, and is path right?") from None
+        raise ActionError(f"{file.path} is not there — does the bot write it, and is file right?") from None
     except OSError as problem:
         raise ActionError(f"{file.path} cannot be read: {problem.strerror} — check its permissions") from None
     if len(content) > file.max_bytes:

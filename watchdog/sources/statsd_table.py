@@ -13,6 +13,8 @@ from watchdog.sources.statsd_line import StatsdUpdate, parse_line
 OWN_COUNTERS = ("statsd_lines_total", "statsd_invalid_total", "statsd_refused_total")
 _MAX_MEMBERS = 100_000
 """Of all sets together, while they are counted."""
+_ZERO_AHEAD: Millis = 1_000
+"""How far ahead of its first count a counter was 0, at most: whoever looks back over a short window sees it."""
 _PASSED_OVER = (b"_e{", b"_sc|")
 """Events and service checks: no metrics, and no mistake."""
 
@@ -28,6 +30,9 @@ class StatsdTable:
             (name, tuple((label, value) for label, value in labels)): float(v)
             for name, labels, v in state.get("counters", ())
         }
+        self._new: set[SeriesName] = set()
+        """Counters that have not been delivered yet."""
+        self._taken_at: Millis = 0
         self._gauges = SeriesTable(forget, state.get("gauges", ()))
         self._own: dict[str, int] = dict.fromkeys(OWN_COUNTERS, 0) | state.get("own", {})
         self._set: dict[SeriesName, float] = {}
@@ -67,13 +72,16 @@ class StatsdTable:
         self._members, self._member_count = {}, 0
 
     def take(self, now: Millis) -> tuple[list[Sample], SourceState]:
-        """All series, as they are delivered, and the state that stands for them. A counter says what it is now; a gauge is
-        as old as its last setting."""
+        """All series, as they are delivered, and the state that stands for them. A counter says what it is now, and one that
+        is new was 0 just before: so its first count is an increase. A gauge is as old as its last setting."""
         self._gauges.put([Sample(name, labels, now, v) for (name, labels), v in self._set.items()], now)
         self._gauges.drop_forgotten(now)
         self._set = {}
         self.has_news = False
-        counters = [Sample(name, labels, now, v) for (name, labels), v in self._counters.items()]
+        before = min(max(self._taken_at, now - _ZERO_AHEAD), now - 1)
+        counters = [Sample(name, labels, before, 0.0) for name, labels in self._new]
+        counters += [Sample(name, labels, now, v) for (name, labels), v in self._counters.items()]
+        self._new, self._taken_at = set(), now
         own = [Sample(name, (), now, float(count)) for name, count in self._own.items()]
         state: dict[str, Any] = {
             "counters": [[name, labels, v] for (name, labels), v in self._counters.items()],
@@ -107,6 +115,7 @@ class StatsdTable:
         after = {name: self._counters.get(name, 0.0) + value for name, value in added.items()}
         if not all(map(math.isfinite, after.values())) or not all(self._is_counter(name) for name in added):
             return False
+        self._new |= after.keys() - self._counters.keys()
         self._counters.update(after)
         return True
 

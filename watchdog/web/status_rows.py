@@ -10,6 +10,8 @@ from watchdog.core.model import Millis
 from watchdog.core.text import quote_label
 from watchdog.core.units import format_duration, format_value
 
+_SHOWN_AGE: Millis = 1_000
+"""From which on it is said how old the newest sample of a source is."""
 _PHASE_ORDER = ("firing", "easing", "pending", "no data", "ok")
 
 
@@ -29,7 +31,7 @@ def build_status_rows(status: Mapping[str, Any]) -> Iterator[StatusRow]:
         yield StatusRow(
             "source",
             name,
-            (f"up, cut: {cut}" if cut else "up") if source["up"] else source["error"] or "not read yet",
+            _describe_source(source, cut),
             "warn" if cut else "ok" if source["up"] else "crit" if source["error"] else "none",
         )
     if (history := status.get("history")) is not None:
@@ -113,6 +115,16 @@ def _rule_state(rule: Mapping[str, Any]) -> str:
     if phase in ("firing", "easing"):
         return str(rule["level"])
     return {"pending": "warn", "no data": "none"}.get(phase, "ok")
+
+
+def _describe_source(source: Mapping[str, Any], cut: str | None) -> str:
+    text = (f"up, cut: {cut}" if cut else "up") if source["up"] else source["error"] or "not read yet"
+    age = source.get("age")
+    return (
+        text
+        if age is None or age < _SHOWN_AGE
+        else f"{text}; newest sample {format_duration(age // 1_000 * 1_000)} old"
+    )
 
 
 def _sort_key(rule: Mapping[str, Any]) -> tuple[int, int, str, str, list[str]]:

@@ -205,7 +205,7 @@ GARBAGE: dict[str, Make | None] = {
     "http_json": _server({"values": JSON_VALUES}, JSON_DOCUMENT),
     "http_json answer": _raw_server({"values": JSON_VALUES}, JSON_DOCUMENT),
     "http_json login": _login,
-    "json_file": _file("state.json", lambda path: {"path": str(path), "values": JSON_VALUES}, JSON_DOCUMENT),
+    "json_file": _file("state.json", lambda path: {"file": str(path), "values": JSON_VALUES}, JSON_DOCUMENT),
     "prometheus": _server({"queries": {"a": "a"}}, QUERY_ANSWER),
     "command nagios": _program({"format": "nagios"}, "OK | a=1;2;3;0;9 'b c'=5MB"),
     "command prometheus": _program({"format": "prometheus"}, _PAGE),

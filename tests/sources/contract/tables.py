@@ -62,7 +62,7 @@ def _json_file(text: str) -> Make:
         path = environment.folder / "state.json"
         path.write_text(text)
         os.utime(path, (1_699_999_999, 1_699_999_999))
-        return {"path": str(path), "values": JSON_VALUES}
+        return {"file": str(path), "values": JSON_VALUES}
 
     return make
 

@@ -135,7 +135,7 @@ def _endless(more: bytes) -> Callable[..., object]:
 def _large_file(name: str, **fields: Any) -> Make:
     def make(world: Environment) -> dict[str, Any]:
         (world.folder / name).write_text(_LONG)
-        place = {"folder": str(world.folder)} if name.endswith(".prom") else {"path": str(world.folder / name)}
+        place = {"folder": str(world.folder)} if name.endswith(".prom") else {"file": str(world.folder / name)}
         return {**place, "max_bytes": 100_000, **fields}
 
     return make

@@ -26,6 +26,8 @@ _HTTP_TIMEOUT = 5_000
 _MAX_PAGE = 10 * 2**20
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]+\.service")
 _STATE_FILE = re.compile(r"(.*[_-])?(state|status|stats|account|portfolio|balance|metrics|health|snapshot)s?\.json")
+_HOLDS = {"max_age": "5m"}
+"""Of what knows how old its values are: how often a bot writes cannot be seen in one look, and a plain metric looks back as far."""
 _FRESH_SECONDS = 600
 """A JSON file that was written so lately is no settings file."""
 _MAX_FILES_READ = 40
@@ -117,7 +119,9 @@ def _discover_file(found: Discovery, file: FoundFile, ends: FileEnds) -> bool:
         queries = draft_database(path)
         if queries:
             found.add(
-                path.stem, {"type": "sql", "file": str(path), "every": "5s", "queries": queries}, f"the database {path}"
+                path.stem,
+                {"type": "sql", "file": str(path), "every": "5s", **_HOLDS, "queries": queries},
+                f"the database {path}",
             )
         return bool(queries)
     if path.suffix == ".pid":
@@ -132,19 +136,19 @@ def _discover_file(found: Discovery, file: FoundFile, ends: FileEnds) -> bool:
             return True
         return False
     if path.suffix == ".prom":
-        entry = {"type": "textfile", "folder": str(path.parent), "every": "5s"}
+        entry = {"type": "textfile", "folder": str(path.parent), "every": "5s", **_HOLDS}
         found.add(path.parent.name, entry, f"metrics files in {path.parent}")
         return True
     lines = parse_lines(ends.tail)
     if len(lines) >= 2 and len(lines) >= 0.8 * len(ends.tail.splitlines()):
         drafted = draft_lines(lines)
-        entry = {"type": "jsonl", "files": _pattern_of(file.path), "every": "1s", **drafted}
+        entry = {"type": "jsonl", "files": _pattern_of(file.path), "every": "1s", **_HOLDS, **drafted}
         found.add(path.stem, entry, f"JSON lines: {path}")
         return True
     if path.suffix == ".json":
         return _discover_json(found, file, ends)
     if "\0" not in ends.head:
-        entry = {"type": "log", "files": _pattern_of(file.path), "every": "1s", **draft_log(ends.tail)}
+        entry = {"type": "log", "files": _pattern_of(file.path), "every": "1s", **_HOLDS, **draft_log(ends.tail)}
         found.add(path.stem if "log" in path.stem else f"{path.stem}-log", entry, f"the log {path}")
         return True
     return False
@@ -162,7 +166,7 @@ def _discover_json(found: Discovery, file: FoundFile, ends: FileEnds) -> bool:
     if not _STATE_FILE.fullmatch(path.name) and found.now - file.modified > _FRESH_SECONDS:
         found.notes.append(f"{path}: it has numbers, and has not changed for ten minutes: taken for settings")
         return False
-    entry = {"type": "json_file", "path": str(path), "every": "1s", **drafted}
+    entry = {"type": "json_file", "file": str(path), "every": "1s", **_HOLDS, **drafted}
     found.add(path.stem, entry, f"a state file: {path}")
     return True
 
@@ -239,7 +243,9 @@ def _add_page(found: Discovery, url: str, body: bytes) -> bool:
     drafted = draft_document(document) if isinstance(document, dict) else {}
     if not drafted.get("values"):
         return False
-    found.add("bot", {"type": "http_json", "url": url, "every": "1s", **drafted}, f"a JSON API: {redact_url(url)}")
+    found.add(
+        "bot", {"type": "http_json", "url": url, "every": "1s", **_HOLDS, **drafted}, f"a JSON API: {redact_url(url)}"
+    )
     return True
 
 
@@ -261,7 +267,7 @@ def _discover_unit(found: Discovery, unit: str) -> None:
     found.add("process", {"type": "process", "unit": unit, "every": "1s"}, f"the main process of {unit}", is_bot=False)
     found.add(
         "journal",
-        {"type": "log", "unit": unit, "every": "1s", **draft_log("")},
+        {"type": "log", "unit": unit, "every": "1s", **_HOLDS, **draft_log("")},
         f"what {unit} says in systemd's journal",
     )
     if folder.startswith("/") and folder != "/" and Path(folder).is_dir():

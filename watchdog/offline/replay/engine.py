@@ -31,6 +31,7 @@ from watchdog.pipeline.config_expressions import expressions
 from watchdog.pipeline.target_label import without_target
 from watchdog.promql import Expr, PromqlError, QueryResult, evaluate, metric_names, required_lookback
 from watchdog.rules import Check, Kpi
+from watchdog.sources.max_age import max_age_of
 from watchdog.tsdb.labels import labels_without_name
 from watchdog.tsdb.page import Bools, Floats, Ints, PageList, SeriesPage
 
@@ -283,16 +284,16 @@ class _KpiReplay:
         return np.asarray(told & ~result.present.any(axis=0))
 
     def _max_sample_age(self, metrics: Collection[str]) -> Millis:
-        """3 × the spacing of what delivers one of these: an age beyond which nothing is believed."""
+        """The `max_age` of what delivers one of these, else 3 × its spacing: an age beyond which nothing is believed."""
         sources = {
             dict(key).get("source", "")
             for page in self._pages.pages
             for key in page.keys
             if "" in metrics or dict(key)["__name__"] in metrics
         }
-        known = [self._config.sources[name].every for name in sources if name in self._config.sources]
+        known = [max_age_of(self._config.sources[name]) for name in sources if name in self._config.sources]
         if known and all(name in self._config.sources for name in sources):
-            return 3 * max(known)
+            return max(known)
         return 3 * (loader.sample_interval(self._pages, metrics, self._spacings) or 60_000)
 
 
