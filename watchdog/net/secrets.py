@@ -18,6 +18,14 @@ TOKEN_PATTERN = re.compile(r"[!-~]+")
 """What may stand in a header after `Bearer`."""
 
 
+_PIECE = 8
+"""Characters of a secret in a row that are not shown; a shorter one is not shown as a whole."""
+
+
+_MAX_LOOKED_THROUGH = 10_000
+"""Characters of somebody's words, of which a line is shown."""
+
+
 class SecretError(WatchdogError):
     """A secret that cannot be used. Names the file, and never quotes what is in it."""
 
@@ -91,9 +99,40 @@ def basic_authorization(user: str, password: str) -> str:
     return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
+def password_of(authorization: str) -> str:
+    """What `basic_authorization` has wrapped up; empty where it is none of it."""
+    scheme, _, wrapped = authorization.partition(" ")
+    try:
+        return base64.b64decode(wrapped).decode().partition(":")[2] if scheme == "Basic" else ""
+    except ValueError:
+        return ""
+
+
+def hide(text: str, *secrets: str) -> str:
+    """Without our secrets, and without any longer piece of one: what is quoted may have been cut short."""
+    for secret in secrets:
+        text = _hide_one(text, secret)
+    return text
+
+
+def _hide_one(text: str, secret: str) -> str:
+    size = min(len(secret), _PIECE)
+    if not size:
+        return text
+    pieces = {secret[start : start + size] for start in range(len(secret) - size + 1)}
+    shown, end = list[str](), 0  # up to where it is hidden
+    for place, character in enumerate(text):
+        if text[place : place + size] in pieces:
+            if shown[-1:] != ["***"]:
+                shown.append("***")
+            end = place + size
+        if place >= end:
+            shown.append(character)
+    return "".join(shown)
+
+
 def redact(text: str, *secrets: str) -> str:
     """Somebody else's words as one short line without our secrets."""
-    for secret in secrets:
-        text = text.replace(secret, "***")
+    text = hide(text[:_MAX_LOOKED_THROUGH], *secrets)
     text = " ".join(text.split())
     return text if len(text) <= 200 else text[:200] + "…"

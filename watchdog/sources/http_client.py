@@ -161,6 +161,7 @@ def set_header(headers: dict[str, str], name: str, value: str) -> None:
 def secret_texts(headers: Mapping[str, str]) -> list[str]:
     """What of a request's headers may not be shown, should the server repeat it: all that is not the same for everybody."""
     values = [value for name, value in headers.items() if _HEADERS.get(name) != value]
+    values += [secrets.password_of(value) for value in values]
     return [text for value in values for text in (value, value.partition(" ")[2]) if len(text) >= _SHORTEST_SECRET]
 
 

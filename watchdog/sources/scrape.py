@@ -10,11 +10,13 @@ from pydantic import Field, field_validator, model_validator
 from watchdog.core.errors import SourceError
 from watchdog.core.model import Millis, Sample, Secret, SecretFile
 from watchdog.core.protocols import SourceCache, SourceState
+from watchdog.core.text import shorten
 from watchdog.net import secrets
 from watchdog.net.address import redact_url, validate_url
 from watchdog.net.deadline import Deadline
 from watchdog.net.errors import HttpError
 from watchdog.sources import exposition, openmetrics
+from watchdog.sources.http_client import secret_texts
 from watchdog.sources.interval import READ_DEADLINE_MS, Interval
 from watchdog.sources.source_model import SourceModel
 
@@ -70,6 +72,12 @@ class ScrapeSource(SourceModel):
     def read(self, state: SourceState, cache: SourceCache, now: Millis) -> list[Sample]:
         """Every sample of the page, or SourceError and none. State: when the newest counter began, in OpenMetrics. Cache: the
         connection, the lines of the last page."""
+        try:
+            return self._read(state, cache, now)
+        except SourceError as fault:  # it may quote what is served, and that what was sent
+            raise SourceError(secrets.hide(str(fault), *cache.get("sent", ()))) from None
+
+    def _read(self, state: SourceState, cache: SourceCache, now: Millis) -> list[Sample]:
         from watchdog.net.fetch import HttpFetcher  # http.client and ssl: paid when a page is read
 
         if "fetcher" not in cache:
@@ -79,7 +87,11 @@ class ScrapeSource(SourceModel):
         limit = self.timeout if self.timeout is not None else max(500, min(self.every, 10_000))
         limits = exposition.PageLimits(self.max_series, Deadline.after(limit))
         try:
-            page = fetcher.get(self.url, self._request_headers(), limit, self.max_bytes)
+            headers = self._request_headers()
+            cache["sent"] = secret_texts(
+                {name: headers[name] for name in (*self.headers, "Authorization") if name in headers}
+            )
+            page = fetcher.get(self.url, headers, limit, self.max_bytes)
         except (HttpError, secrets.SecretError) as error:
             raise SourceError(str(error)) from None
         try:
@@ -87,7 +99,7 @@ class ScrapeSource(SourceModel):
                 return openmetrics.parse_samples(page.body, now, state, cache["openmetrics"], limits)
             if page.content_type and not page.content_type.startswith("text/"):
                 raise SourceError(
-                    f"it serves {page.content_type} — it must be text/plain, the Prometheus text format, or "
+                    f"it serves {shorten(page.content_type, 60)} — it must be text/plain, the Prometheus text format, or "
                     f"{openmetrics.CONTENT_TYPE}"
                 )
             return exposition.parse_samples(page.body, now, cache["page"], limits)
