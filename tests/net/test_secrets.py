@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from tests.support.acl import set_acl
-from watchdog.net.secrets import SecretError, basic_authorization, find_credential, read_secret, read_token, redact
+from watchdog.net.secrets import (
+    SecretError,
+    basic_authorization,
+    find_credential,
+    hide,
+    password_of,
+    read_secret,
+    read_token,
+    redact,
+)
 
 
 def test_a_token_is_read_without_the_space_around_it(tmp_path: Path) -> None:
@@ -141,3 +150,23 @@ def test_name_and_password_are_one_header() -> None:
 def test_somebody_elses_words_are_one_short_line_without_our_secrets() -> None:
     assert redact("no  bot\nhush here", "hush") == "no bot *** here"
     assert len(redact("x" * 1_000)) == 201
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("it says 0123456789abcdef, twice: 0123456789abcdef0123456789abcdef", "it says ***, twice: ***"),
+        ("cut short: 0123456789a…", "cut short: ***…"),
+        ("its end: …89abcdef", "its end: …***"),
+        ("a part of no use: 0123456", "a part of no use: 0123456"),
+        ("s3crets", "***s"),
+        ("", ""),
+    ],
+)
+def test_a_secret_is_hidden_and_so_is_a_piece_of_it(text: str, shown: str) -> None:
+    assert hide(text, "0123456789abcdef", "s3cret", "") == shown
+
+
+def test_a_password_is_known_in_its_wrapping() -> None:
+    assert password_of(basic_authorization("ada", "pässword:x")) == "pässword:x"
+    assert password_of("Basic ===") == password_of("Bearer token") == password_of("") == ""

@@ -116,6 +116,7 @@ class Api:
         self.good: str | None = None
         self.answer: Callable[[RawHttpServer, socket.socket], object] | None = None
         """To a login, in place of a token."""
+        self.profit: Callable[[RawHttpServer, socket.socket], object] = EQUITY
 
     def __call__(self, server: RawHttpServer, connection: socket.socket) -> object:
         request = server.requests[-1]
@@ -127,7 +128,7 @@ class Api:
             return respond_with(json.dumps({"access_token": self.good}), headers=JSON)(server, connection)
         if not self.valid or f"Bearer {self.good}" not in request:
             return respond_with('{"detail": "hush"}', "401 Unauthorized", JSON)(server, connection)
-        return EQUITY(server, connection)
+        return self.profit(server, connection)
 
 
 def login_source(server: RawHttpServer, folder: Path, **login: Any) -> HttpJsonSource:
@@ -159,6 +160,28 @@ def test_a_token_that_is_taken_no_more_is_renewed_within_the_read(start_server: 
     assert api.logins == 2
 
 
+def test_a_server_that_repeats_the_token_it_gave_is_not_quoted(start_server: StartServer, tmp_path: Path) -> None:
+    api, cache = Api(), SourceCache()
+    source = login_source(start_server(api), tmp_path)
+    assert read(source, cache)
+    api.profit = respond_with(json.dumps({"equity": f"you sent {api.good}"}))
+
+    assert '(equity: "you sent***", no number)' in error_of(source, cache)
+
+
+def test_a_login_that_repeats_the_password_is_not_quoted(start_server: StartServer, tmp_path: Path) -> None:
+    api = Api()
+    api.answer = respond_with('{"by_name": "hush", "in_body": "s3cret"}')
+    server = start_server(api)
+
+    for token in ("sum(by_name)", "sum(in_body)"):
+        said = error_of(login_source(server, tmp_path, token=token, body={"password": "s3cret"}), SourceCache())
+        assert "does not fit the data" in said
+        assert "***" in said
+        assert "hush" not in said
+        assert "s3cret" not in said
+
+
 def test_a_new_token_that_is_not_taken_ends_the_read_and_the_login_rests(
     start_server: StartServer, tmp_path: Path
 ) -> None:
@@ -186,6 +209,8 @@ def test_a_new_token_that_is_not_taken_ends_the_read_and_the_login_rests(
         (respond_with("hush", "503 Service Unavailable"), "answered 503 Service Unavailable", False),
         (respond_with('{"token": "hush"}'), "answers no token at access_token — check login", True),
         (respond_with('{"access_token": "hush hush"}'), "answers no token at access_token", True),
+        (respond_with(json.dumps({"access_token": "x" * 20_000})), "answers no token at access_token", True),
+        (respond_with('{"access_token": "x\\r\\nX-Evil: 1"}'), "answers no token at access_token", True),
         (respond_with('{"access_token": 5}'), "answers no token at access_token", True),
         (respond_with("<html>"), "no JSON at line 1", True),
     ],

@@ -166,6 +166,29 @@ def test_headers_are_sent_and_never_shown(start_server: StartServer) -> None:
     assert "hush" not in repr(part)
 
 
+@pytest.mark.parametrize(
+    "behave",
+    [
+        respond_with("Bearer s3cret-token-of-ours-that-is-longer-than-what-is-quoted\n"),
+        respond_with("a 1\n", headers={"Content-Type": "s3cret-token-of-ours/x"}),
+        respond_with("", "302 Found", headers={"Location": "/s3cret-token-of-ours"}),
+    ],
+)
+def test_a_server_that_repeats_what_it_was_sent_is_not_quoted(behave: Behaviour, start_server: StartServer) -> None:
+    said = read_error(
+        behave,
+        start_server,
+        headers={"X-Key": SecretStr("Bearer s3cret-token-of-ours-that-is-longer-than-what-is-quoted")},
+    )
+
+    assert "***" in said
+    assert "s3cret" not in said
+
+
+def test_a_content_type_without_end_is_cut_short(start_server: StartServer) -> None:
+    assert len(read_error(respond_with("a 1\n", headers={"Content-Type": "x" * 5_000}), start_server)) < 300
+
+
 def test_a_header_that_http_does_not_allow_is_refused_at_load_without_showing_it() -> None:
     with pytest.raises(ValidationError, match="the value of X-Key cannot be sent in a header") as refused:
         make_source("http://h/metrics", headers={"X-Key": SecretStr("hush\nhush")})

@@ -58,6 +58,19 @@ def test_the_same_read_is_cut_in_the_same_way_each_time() -> None:
     assert first == [[5, 4, 3]] * 5
 
 
+def test_a_new_series_of_one_that_is_told_more_often_than_said_takes_room_for_all_the_times_that_are_held() -> None:
+    """In the store it has a place at each of them."""
+    limiter = make_limiter(10_000, max_memory=2**20)
+    for tick in range(10_000):
+        limiter.admit(read(0), NOW + tick)
+
+    kept, cut = limiter.admit(read(*range(100)), NOW + 10_000)
+
+    assert 1 < len(kept) * 10_000 * 8 < 2**20
+    assert cut is not None
+    assert cut.dropped == {"memory": 100 - len(kept)}
+
+
 def test_series_that_are_gone_keep_their_room_for_an_hour() -> None:
     """So what a source can make up in an hour is bounded as well."""
     limiter = make_limiter(3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import socket
 import sqlite3
 import threading
@@ -148,6 +149,36 @@ def test_many_rows_are_fetched_and_too_many_are_not(ask: Ask) -> None:
     endless = "WITH RECURSIVE c(v) AS (SELECT 1 UNION ALL SELECT 1 - v FROM c) SELECT v FROM c"
     assert "more than 400 rows" in error_of(ask, endless, max_series=100)
     assert "larger than 50 KiB" in error_of(ask, "SELECT 1 AS v, repeat('x', 1000) FROM pg_attribute", max_bytes=51_200)
+
+
+@pytest.mark.parametrize("by_socket", [False, True])
+def test_a_row_that_is_too_large_is_not_waited_for(postgres: Postgres, password_file: Path, by_socket: bool) -> None:
+    """libpq would make room for all of it, twice."""
+    url = f"postgresql://postgres@/trades?host={postgres.folder}&port={postgres.port}" if by_socket else postgres.url
+    source = make_source(url, None if by_socket else password_file, HUGE, max_bytes=100_000)
+    cache = SourceCache()
+    make_source(url, None if by_socket else password_file, "SELECT 1 AS v").read({}, cache, NOW)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    for _ in range(2):
+        with pytest.raises(SourceError, match=r"the rows are larger than 100,?000|the rows are larger than 97\.7 KiB"):
+            source.read({}, cache, NOW)
+
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10
+    assert make_source(url, None if by_socket else password_file, "SELECT 1 AS v").read({}, cache, NOW)
+    close(cache)
+    ended = "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE application_name = 'trading-watchdog'"
+    postgres.execute(ended)  # one may still be at work on its row
+
+
+HUGE = "SELECT 1 AS v, repeat('x', 200000000) AS blob"
+
+
+def test_json_that_is_nested_too_deeply_is_an_error_of_its_query(ask: Ask) -> None:
+    said = error_of(ask, "SELECT 1 AS v, (repeat('[', 3000) || repeat(']', 3000))::json AS deep")
+
+    assert "query 1 fails: maximum recursion depth exceeded" in said
+    assert ask("SELECT 1 AS v")
 
 
 def test_each_read_is_a_transaction_that_only_reads_at_one_moment_with_a_limit_of_the_servers(

@@ -64,7 +64,7 @@ def connect(server: WebServer) -> socket.socket:
 
 def head(*lines: str, path: str = "/box/bot", method: str = "POST", token: str = TOKEN) -> bytes:
     said = [f"{method} {path} HTTP/1.1", "Host: localhost", f"Authorization: Bearer {token}", *lines]
-    return ("\r\n".join(said) + "\r\n\r\n").encode()
+    return ("\r\n".join(said) + "\r\n\r\n").encode("latin-1")
 
 
 def read_answer(door: socket.socket) -> bytes:
@@ -149,6 +149,18 @@ CHUNKED = "Transfer-Encoding: chunked"
         (head(method="BREW"), 405, None),
         (b"POST /box/bot HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello", 400, None),
         (b"POST /box/bot\r\n\r\n", 400, None),
+        (head("Content-Length : 5") + b"hello", 400, None),
+        (head("no header", "Content-Length: 5") + b"hello", 400, None),
+        (head("Content-Length: 5", "no header", CHUNKED) + b"hello", 400, None),
+        (head("X: a\rContent-Length: 5") + b"hello", 400, None),
+        (head("X: a\0", "Content-Length: 5") + b"hello", 400, None),
+        (head("X: a", " Content-Length: 6", "Content-Length: 5") + b"hello", 400, None),
+        (head("Content-Length:\r\n 5") + b"hello", 400, None),
+        (head("Transfer-Encoding: \x0bchunked") + b"0\r\n\r\n", 400, None),
+        (head("Transfer-Encoding:\u00a0chunked") + b"0\r\n\r\n", 501, None),
+        (head(": 5") + b"hello", 400, None),
+        (head("Content-Length: 5").replace(b"\r", b"") + b"hello", 204, b"hello"),
+        (head("Content-Length: 5").replace(b"\r\n\r\n", b"\n\r\n") + b"hello\r\n\r\n", 204, b"hello"),
     ],
 )
 def test_where_a_body_ends_is_known_for_sure_or_it_is_refused(
@@ -185,6 +197,22 @@ def test_who_asks_first_whether_it_may_send_is_told_so_when_it_is_known(server: 
         assert read_answer(door).startswith(b"HTTP/1.1 413 ")
 
     assert mailbox.taken == [b"hello"]
+
+
+def test_who_asks_first_over_a_kept_connection_is_not_told_to_go_on_before_it_is_known(server: WebServer) -> None:
+    with connect(server) as door:
+        door.sendall(head())
+        assert read_answer(door).startswith(b"HTTP/1.1 204 ")
+        door.sendall(head("Content-Length: 5", "Expect: 100-continue", token="other"))
+        assert read_answer(door).startswith(b"HTTP/1.1 401 ")
+
+
+def test_what_hides_in_a_body_behind_a_line_that_is_no_header_is_no_request(server: WebServer) -> None:
+    hidden = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+    answer = exchange(server, head("no header", f"Content-Length: {len(hidden)}") + hidden)
+
+    assert answer.count(b"HTTP/1.") == 1
 
 
 def test_who_is_refused_in_the_middle_of_a_long_body_reads_why(server: WebServer) -> None:
@@ -316,6 +344,25 @@ def test_a_source_that_is_slow_to_take_keeps_no_reader_waiting_and_tells_senders
     for _ in range(3):
         assert is_served(server)
     assert code_of(exchange(server, head())) == 429
+    mailbox.go_on.set()
+    for each in senders:
+        each.close()
+
+
+def test_senders_that_wait_for_their_turn_leave_room_for_readers(
+    server: WebServer, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("watchdog.web.inbox._MAX_WAIT", 60.0)
+    senders = [connect(server) for _ in range(2 * _MAX_CONNECTIONS)]
+    for each in senders:
+        with contextlib.suppress(ConnectionError):
+            each.sendall(head(path="/box/bot/slow"))
+    for _ in range(4):
+        assert mailbox.entered.acquire(timeout=30)
+
+    assert code_of(exchange(server, head())) == 429, "the line is full: nobody is kept waiting behind it"
+    for _ in range(3):
+        assert is_served(server)
     mailbox.go_on.set()
     for each in senders:
         each.close()

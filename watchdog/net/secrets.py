@@ -6,6 +6,7 @@ import base64
 import os
 import re
 import stat
+import string
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +17,17 @@ MAX_BYTES = 64 << 10
 """Bytes of a secret, or of a file of headers; more is something else."""
 TOKEN_PATTERN = re.compile(r"[!-~]+")
 """What may stand in a header after `Bearer`."""
+
+
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+
+
+_PIECE = 8
+"""Characters of a secret in a row that are not shown; a shorter one is not shown as a whole."""
+
+
+_MAX_LOOKED_THROUGH = 10_000
+"""Characters of somebody's words, of which a line is shown."""
 
 
 class SecretError(WatchdogError):
@@ -91,9 +103,41 @@ def basic_authorization(user: str, password: str) -> str:
     return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
+def password_of(authorization: str) -> str:
+    """What `basic_authorization` has wrapped up; empty where it is none of it."""
+    scheme, _, wrapped = authorization.partition(" ")
+    try:
+        return base64.b64decode(wrapped).decode().partition(":")[2] if scheme == "Basic" else ""
+    except ValueError:
+        return ""
+
+
+def hide(text: str, *secrets: str) -> str:
+    """Without our secrets, and without any longer piece of one: what is quoted may have been cut short."""
+    for secret in secrets:
+        text = _hide_one(text, secret)
+    return text
+
+
+def _hide_one(text: str, secret: str) -> str:
+    size = min(len(secret), _PIECE)
+    if not size:
+        return text
+    lowered, secret = text.translate(_LOWER), secret.translate(_LOWER)  # as a content type is told
+    pieces = {secret[start : start + size] for start in range(len(secret) - size + 1)}
+    shown, end = list[str](), 0  # up to where it is hidden
+    for place, character in enumerate(text):
+        if lowered[place : place + size] in pieces:
+            if shown[-1:] != ["***"]:
+                shown.append("***")
+            end = place + size
+        if place >= end:
+            shown.append(character)
+    return "".join(shown)
+
+
 def redact(text: str, *secrets: str) -> str:
     """Somebody else's words as one short line without our secrets."""
-    for secret in secrets:
-        text = text.replace(secret, "***")
+    text = hide(text[:_MAX_LOOKED_THROUGH], *secrets)
     text = " ".join(text.split())
     return text if len(text) <= 200 else text[:200] + "…"

@@ -22,6 +22,7 @@ from watchdog.sources.http_client import (
     Headers,
     at_address,
     plain_headers,
+    secret_texts,
     set_header,
     validate_api_url,
 )
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 _PAUSE: Millis = 30_000
 """Until a login that was refused is tried again: whoever counts wrong passwords locks an account."""
 _MAX_BYTES = 2**20
+_MAX_TOKEN = 16 << 10
+"""Characters; no server takes a longer header, and none would say that this is why."""
 _SUCCESS = range(200, 300)
 
 
@@ -105,26 +108,29 @@ class Login(ConnectionModel):
         if self.basic is not None:
             set_header(headers, "Authorization", self.basic.authorization("login.basic"))
         try:
-            page = fetcher.request("POST", self.url, headers, deadline, _MAX_BYTES, self._request_body(), _SUCCESS)
+            body = self._request_body()
+            sent = urlencode(body) if self.form else json.dumps(body)
+            page = fetcher.request("POST", self.url, headers, deadline, _MAX_BYTES, sent.encode(), _SUCCESS)
         except HttpError as error:
             if error.status is not None and 400 <= error.status < 500:
                 raise _refused(error.what) from None
             raise
         try:
             token = search(self.token, parse_document(page.body))
-        except SourceError as fault:
-            raise at_address(self.url, fault) from None
-        if not isinstance(token, str) or not secrets.TOKEN_PATTERN.fullmatch(token):
+        except SourceError as fault:  # it may quote what is answered, and that what was sent
+            hidden = (*secret_texts(headers), *(text for text in body.values() if isinstance(text, str)))
+            raise at_address(self.url, SourceError(secrets.hide(str(fault), *hidden))) from None
+        if not isinstance(token, str) or len(token) > _MAX_TOKEN or not secrets.TOKEN_PATTERN.fullmatch(token):
             raise _refused(f"{redact_url(self.url)} answers no token at {shorten(self.token, 60)}")
         return token
 
-    def _request_body(self) -> bytes:
+    def _request_body(self) -> dict[str, Any]:
         said: dict[str, Any] = {
             name: value.get_secret_value() if isinstance(value, Secret) else value for name, value in self.body.items()
         }
         for name, file in self.body_files.items():
             said[name] = secrets.read_secret(file, f"login.body_files.{name}").rstrip("\r\n")
-        return (urlencode(said) if self.form else json.dumps(said)).encode()
+        return said
 
 
 def _refused(what: str) -> SourceError:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from watchdog.core.errors import SourceError
+from watchdog.sources.json_text import load_json
 
 
 class _RepeatedKeyError(ValueError):
@@ -24,7 +25,7 @@ def parse_document(content: bytes) -> Any:
     if not text.strip():
         raise SourceError("it is empty — a JSON document is expected")
     try:
-        return json.loads(text, parse_constant=_null, object_pairs_hook=_to_object)
+        return load_json(text, _to_object, _null)
     except _RepeatedKeyError:
         what, cure = "a key stands twice in an object", "which of them holds is unknown: mend what writes it"
     except json.JSONDecodeError as fault:

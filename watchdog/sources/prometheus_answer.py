@@ -9,6 +9,7 @@ from typing import Any
 from watchdog.core.errors import SourceError
 from watchdog.core.model import Labels, Millis, Sample
 from watchdog.core.text import quote_label, shorten
+from watchdog.net import secrets
 from watchdog.sources.json_document import parse_document
 from watchdog.tsdb.labels import METRIC_NAME_LABEL
 
@@ -32,9 +33,7 @@ def error_text(content: bytes, hidden: Sequence[str] = ()) -> str | None:
 
 
 def _show(text: str, hidden: Sequence[str]) -> str:
-    for secret in hidden:
-        text = text.replace(secret, "***")
-    return shorten(" ".join(text.split()), _MAX_SHOWN)
+    return shorten(secrets.redact(text, *hidden), _MAX_SHOWN)
 
 
 def parse_vector(content: bytes, name: str, now: Millis, max_series: int, hidden: Sequence[str] = ()) -> list[Sample]:

@@ -12,6 +12,7 @@ from watchdog.core.model import Labels, Millis, Sample
 from watchdog.core.text import shorten
 from watchdog.sources import exposition
 from watchdog.sources.json_path import to_label, to_number
+from watchdog.sources.json_text import load_json
 from watchdog.sources.source_model import validate_metric_name
 from watchdog.sources.timestamps import parse_timestamp
 
@@ -111,7 +112,7 @@ def _is_json(line: str) -> bool:
 
 def _load(text: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_to_object)
+        return load_json(text, _to_object)
     except json.JSONDecodeError:
         raise
     except RecursionError:

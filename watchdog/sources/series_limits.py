@@ -93,6 +93,8 @@ class SeriesLimiter:
         self._last_read: list[_SeriesName] = []
         """That of a read of which everything was taken."""
         self._next_expiry: Millis = 0
+        self._ahead, self._admitted_at = 0.0, 0
+        """Reads beyond one for each `every`; and when the last one was."""
 
     @classmethod
     def of(cls, source: Source, retention_of: Callable[[str], Millis]) -> SeriesLimiter:
@@ -110,6 +112,8 @@ class SeriesLimiter:
             return self._admit(list(samples), now)
 
     def _admit(self, read: list[Sample], now: Millis) -> tuple[list[Sample], Cut | None]:
+        self._ahead = max(0.0, self._ahead - max(0, now - self._admitted_at) / self._every) + 1
+        self._admitted_at = now
         dropped = _Dropped()
         if self._is_last_read_again(read):
             kept = read
@@ -186,7 +190,8 @@ class SeriesLimiter:
 
     def _size_of(self, name: _SeriesName) -> int:
         """Bytes, about. Texts count twice: a source may write in characters that take more than one."""
-        samples = self._retention_of(name[0]) // self._every + 1
+        # One that is told may be told more often than `every`, and a new series has a place at each of those times, too.
+        samples = self._retention_of(name[0]) // self._every + max(1, round(self._ahead))
         return _SERIES_BYTES + _LABEL_BYTES * len(name[1]) + 2 * _text_length(name) + _SAMPLE_BYTES * samples
 
     def _expire(self, now: Millis) -> None:

@@ -11,7 +11,7 @@ import select
 import socket
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +21,16 @@ from watchdog.core.text import shorten
 from watchdog.core.units import format_duration
 from watchdog.net import secrets
 from watchdog.net.deadline import Deadline
-from watchdog.sources.sql_rows import Budget, QuerySpec, ReadLimits, Table
+from watchdog.net.received import ReceivedBytes
+from watchdog.sources.sql_rows import Budget, QuerySpec, ReadLimits, Table, rows_too_large_error
 from watchdog.sources.sql_session import ConnectionLostError
 
 if TYPE_CHECKING:
     import psycopg
 
 _BATCH = 100
+_WIRE_FACTOR, _WIRE_EXTRA = 4, 1 << 20
+"""By how much more may come over the wire than rows are counted as: a number is written out, a byte as two."""
 _SERVER_SHARE = 0.8
 """Of the time that is left: the server's own word that a query took too long is worth more than silence."""
 _CURES = {
@@ -89,7 +92,7 @@ class PostgresSession:
 
         tables, budget = list[Table](), Budget(limits)
         try:
-            with _cut_off_at(deadline, self._connection):
+            with _cut_off_at(deadline, self._connection), _capped(self._connection, limits.max_bytes):
                 self._connection.execute("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
                 try:
                     for query in queries:
@@ -99,7 +102,7 @@ class PostgresSession:
                 finally:
                     if not self._connection.closed:
                         self._connection.execute("ROLLBACK")
-        except (psycopg.Error, OSError, ValueError) as problem:  # ValueError: a cell that is not what its type says
+        except (psycopg.Error, OSError, ValueError, RecursionError) as problem:  # also of a cell that cannot be read
             raise self._explain(problem, len(tables) + 1, deadline) from None
         return tables
 
@@ -181,6 +184,36 @@ def _cut_off_at(deadline: Deadline, connection: psycopg.Connection[Any]) -> Iter
         finally:
             timer.cancel()
             timer.join()
+
+
+@contextmanager
+def _capped(connection: psycopg.Connection[Any], max_bytes: int) -> Iterator[None]:
+    """libpq makes room for a row as large as the server says it is, and for a whole batch of them: beyond what a read may take
+    the connection is closed. Raises SourceError."""
+    most = _WIRE_FACTOR * max_bytes + _WIRE_EXTRA
+    wait = connection.wait
+
+    def watched(step: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        try:
+            wanted = next(step)
+            while True:
+                ready = yield wanted
+                received.note_before_read()
+                wanted = step.send(ready)
+                received.note_read()
+                if received.count > most:
+                    connection.close()
+                    raise rows_too_large_error(max_bytes)
+        except StopIteration as end:
+            return end.value
+
+    with socket.socket(fileno=os.dup(connection.fileno())) as same:
+        received = ReceivedBytes(same)
+        connection.wait = lambda step, *args, **more: wait(watched(step), *args, **more)  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            del connection.wait
 
 
 def _describe_silence(deadline: Deadline) -> str:

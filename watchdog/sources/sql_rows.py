@@ -76,12 +76,16 @@ class Budget:
                 )
             self._bytes -= sum(8 if isinstance(cell, int | float) or cell is None else _size(cell) for cell in row)
             if self._bytes < 0:
-                raise SourceError(
-                    f"the rows are larger than {format_value(self._limits.max_bytes, 'bytes')} — name the columns that "
-                    "are needed instead of *, or raise max_bytes"
-                )
+                raise rows_too_large_error(self._limits.max_bytes)
             taken.append(tuple(row))
         return taken
+
+
+def rows_too_large_error(max_bytes: int) -> SourceError:
+    return SourceError(
+        f"the rows are larger than {format_value(max_bytes, 'bytes')} — name the columns that are needed instead of *, or "
+        "raise max_bytes"
+    )
 
 
 def _size(cell: Any) -> int:

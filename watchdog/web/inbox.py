@@ -14,6 +14,8 @@ from watchdog.web.request_body import RequestBody
 
 _MAX_HANDLED = 4
 """Requests that are parsed at a time; more of them would not be done sooner."""
+_MAX_LINE = 12
+"""Requests that are parsed or wait for that: each holds a thread that a reader of a page cannot have meanwhile."""
 _MAX_WAIT = 0.5
 """Seconds that one more waits for its turn."""
 _REOPENING = 10.0
@@ -33,6 +35,7 @@ class Inbox:
         self._handlers: dict[tuple[str, str], InboxHandler] = {}
         self._closed_at: dict[tuple[str, str], float] = {}
         self._turns = threading.BoundedSemaphore(_MAX_HANDLED)
+        self._line = threading.BoundedSemaphore(_MAX_LINE)
 
     def register(self, door: InboxDoor, name: str, handler: InboxHandler) -> Callable[[], None]:
         key = (door.prefix, name)
@@ -73,18 +76,25 @@ class Inbox:
 
         def read_body(max_bytes: int) -> bytes:
             """Whoever waits for a sender keeps nobody else from his turn."""
-            nonlocal mine
-            self._turns.release()
-            mine = False
+            give_turn_back()
             found = body.read(max_bytes)
             take_turn()
             return found
 
         def take_turn() -> None:
             nonlocal mine
+            if not self._line.acquire(blocking=False):
+                raise InboxError(*_BUSY)
             mine = self._turns.acquire(timeout=_MAX_WAIT)
             if not mine:
+                self._line.release()
                 raise InboxError(*_BUSY)
+
+        def give_turn_back() -> None:
+            nonlocal mine
+            mine = False
+            self._turns.release()
+            self._line.release()
 
         try:
             take_turn()
@@ -98,4 +108,4 @@ class Inbox:
             return InboxReply(500, "Internal Server Error")
         finally:
             if mine:
-                self._turns.release()
+                give_turn_back()

@@ -111,8 +111,8 @@ class RequestBody:
 
 def _framing(headers: Message) -> tuple[bool, int]:
     """Whether it comes in chunks, and how long it is if not. What says both could be read in two ways."""
-    lengths: Sequence[str] = [text.strip() for text in headers.get_all("Content-Length", [])]
-    encodings = [text.strip().lower() for text in headers.get_all("Transfer-Encoding", [])]
+    lengths: Sequence[str] = [text.strip(" \t") for text in headers.get_all("Content-Length", [])]
+    encodings = [text.strip(" \t").lower() for text in headers.get_all("Transfer-Encoding", [])]
     if encodings and encodings != ["chunked"]:
         raise InboxError(501, "of Transfer-Encoding only chunked is understood")
     if len(set(lengths)) > 1 or not all(map(_LENGTH.fullmatch, lengths)) or (lengths and encodings):

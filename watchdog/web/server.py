@@ -27,6 +27,7 @@ from watchdog.web.inbox import Inbox
 from watchdog.web.pages import PageHandler, PageRequest, Response
 from watchdog.web.query_process import ReaderGoneError
 from watchdog.web.request_body import RequestBody
+from watchdog.web.request_head import HEAD_END, is_sound
 
 _MAX_CONNECTIONS = 32
 """Readers and senders at a time, for each holds a thread; for one more the one that keeps us waiting longest has to go."""
@@ -42,7 +43,6 @@ _KEPT = (200, 204, 400, 429, 503)
 """Answers after which a sender sends more, over the same connection."""
 _MAX_HEAD = 64 * 1024
 """Bytes of a request with all its headers."""
-_HEAD_END = re.compile(rb"\r\n\r\n|\n\n")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -81,7 +81,7 @@ class _ThreadedServer(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
     block_on_close = False
-    request_queue_size = 64
+    request_queue_size = 1_024
 
     def __init__(
         self, routes: Mapping[str, PageHandler], host: str, port: int, names: Collection[str], inbox: Inbox
@@ -148,8 +148,10 @@ class _HttpHandler(BaseHTTPRequestHandler):
             self._door: InboxDoor | None = None
             head = self._receive_head()
             self._begun = None
-            if len(head) > _MAX_HEAD and not _HEAD_END.search(head, 0, _MAX_HEAD):
+            if len(head) > _MAX_HEAD and not HEAD_END.search(head, 0, _MAX_HEAD):
                 self._send(Response.text("the request is too long", 431 if b"\n" in head[:_MAX_HEAD] else 414))
+            elif head and not is_sound(head):
+                self._send(Response.text("the headers are none", 400))
             elif head:
                 self.rfile.close()
                 self.rfile = io.BytesIO(head)
@@ -166,7 +168,7 @@ class _HttpHandler(BaseHTTPRequestHandler):
             if not head:
                 return b""
         self._deadline = time.monotonic() + _PATIENCE
-        while not _HEAD_END.search(head) and len(head) <= _MAX_HEAD:
+        while not HEAD_END.search(head) and len(head) <= _MAX_HEAD:
             self.connection.settimeout(max(0.001, self._deadline - time.monotonic()))
             some = self.connection.recv(8_192)
             if not some:
@@ -321,6 +323,10 @@ class _HttpHandler(BaseHTTPRequestHandler):
             for _ in range(16):
                 if not select.select([self.connection], [], [], 0)[0] or not self.connection.recv(65_536):
                     break
+
+    def handle_expect_100(self) -> bool:
+        """It is told to go on when it is known who it is, and what is sent is waited for."""
+        return True
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
         """What the standard library refuses: in one line, and nothing of it repeated."""

@@ -148,7 +148,7 @@ CALLED = {
 
 def _count(deliveries: Deliveries, name: str, labels: Any) -> float:
     found = [each.v for samples, _ in deliveries.made[-1:] for each in samples if each[:2] == (name, labels)]
-    return found[0] if found else 0.0
+    return found[-1] if found else 0.0
 
 
 @pytest.mark.parametrize("kind", CALLED)

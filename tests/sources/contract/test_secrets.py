@@ -55,7 +55,7 @@ def seen(source: PulledSource, caplog: pytest.LogCaptureFixture) -> str:
             texts += [str(error), repr(error), *traceback.format_exception(error)]
     if isinstance(source, ExplainedSource):
         try:
-            texts += [match.why for match in source.explain(NOW)]
+            texts += map(repr, source.explain(NOW))
         except SourceError as error:
             texts += [str(error), *traceback.format_exception(error)]
     return "\n".join([*texts, repr(state), caplog.text])
