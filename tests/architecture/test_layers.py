@@ -31,18 +31,23 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 STANDALONE_PROGRAMS = {"detach.py", "server.py", "broker.py", "allowed.py", "query_worker.py", "__main__.py"}
 """Run as processes of their own, between us and a bot; they have no caller to return to."""
 MAY_READ_CLOCKS = {"app", "cli", "offline/demo.py"}
-MAY_SPEAK_SQL = {"journal", "tsdb", "offline/history/series_db.py", "offline/init/sql_drafts.py"}
-"""Of our own data; the last one looks at what a bot keeps."""
-MAY_IMPORT_SQLITE = {"journal/sqlite.py", "tsdb", "offline/history/series_db.py", "offline/init/sql_drafts.py"}
 MAY_SPEAK_SQL = {
     "journal",
     "tsdb",
     "offline/history/series_db.py",
+    "offline/init/sql_drafts.py",
     "sources/sql_file.py",
     "sources/sql_postgres.py",
     "sources/sql_alchemy.py",
 }
-MAY_IMPORT_SQLITE = {"journal/sqlite.py", "tsdb", "offline/history/series_db.py", "sources/sql_file.py"}
+MAY_IMPORT_SQLITE = {
+    "journal/sqlite.py",
+    "tsdb",
+    "offline/history/series_db.py",
+    "offline/init/sql_drafts.py",
+    "sources/sql_file.py",
+}
+"""Of our own data; the source of that name, and `init`, look at what a bot keeps."""
 SQL = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE|REPLACE|PRAGMA|CREATE|ALTER|DROP|BEGIN|COMMIT|ROLLBACK)\s+\S")
 MAY_PRINT = {"cli/output.py", "offline/demo.py", "__main__"}
 """What others wrote is shown escaped by cli/output.py, whichever command prints it."""

@@ -13,6 +13,7 @@ PAGES = (
     CHECKOUT / "README.md",
     *sorted((CHECKOUT / "docs").rglob("*.md")),
     *sorted((CHECKOUT / "rules").rglob("*.md")),
+    *sorted((CHECKOUT / "examples").rglob("*.md")),
 )
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LANGUAGES = ("", "sh", "bash", "console")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import math
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +27,7 @@ from watchdog.offline.init.write import main_text, rules_text, write_files
 from watchdog.offline.source_look import SourceLook, SourceLooker
 from watchdog.sources import AnySource
 
+_WEB_PORT, _WEB_PORTS = 9464, 20
 _LOOK_PAUSE = 1.0
 """s between two looks at sources of which one is not enough."""
 
@@ -67,10 +71,24 @@ def init(options: argparse.Namespace) -> int:
             owner_executor.reset(token)
     problems = {look.name: look.error for look in looks if look.error is not None}
     series = [FoundSeries(look.name, each.name, each.labels, each.value) for look in looks for each in look.series]
-    kpis = recognise(series, [source.name for source in found.sources if source.is_bot and source.name not in problems])
+    series += [
+        FoundSeries(source.name, metric, (), math.nan)
+        for source in found.sources
+        if source.waits_for is not None
+        for metric in source.entry["values"]
+    ]
+    kpis = recognise(
+        series, [source for source in found.sources if source.is_bot and source.name not in problems], found.now
+    )
     write_files(
         {
-            main: main_text(found.sources, problems, found.notes, own_state=folder.resolve() != DEFAULT_CONFIG),
+            main: main_text(
+                found.sources,
+                problems,
+                found.notes,
+                own_state=folder.resolve() != DEFAULT_CONFIG,
+                web_port=_free_port(),
+            ),
             rules: rules_text(found.target, kpis, series),
         }
     )
@@ -96,6 +114,9 @@ def _look_at(found: Discovery) -> list[SourceLook]:
     broken: list[SourceLook] = []
     adapter: TypeAdapter[Any] = TypeAdapter(AnySource)
     for draft in found.sources:
+        if draft.waits_for is not None:
+            broken.append(SourceLook(draft.name, draft.waits_for))
+            continue
         try:
             sources[draft.name] = adapter.validate_python(draft.entry)
         except ValidationError as error:
@@ -108,17 +129,26 @@ def _look_at(found: Discovery) -> list[SourceLook]:
     return [*looks, *broken]
 
 
+def _free_port() -> int:
+    """Of our own page: another watchdog of this machine may have the usual one."""
+    for port in range(_WEB_PORT, _WEB_PORT + _WEB_PORTS):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    return _WEB_PORT
+
+
 def _summary(found: Discovery, looks: list[SourceLook], kpis: list[KpiDraft], folder: Path) -> Iterator[str]:
     by_name = {look.name: look for look in looks}
     for source in found.sources:
         look = by_name[source.name]
-        state = f"{len(look.series)} series" if look.error is None else f"could not be read: {look.error}"
+        state = f"{len(look.series)} series" if look.error is None else f"not read yet: {look.error}"
         yield f"{source.name} ({source.entry['type']}): {source.about}, {state}"
         yield from (f"  edit: {each}" for each in source.todo)
     yield from (f"not read: {note}" for note in found.notes)
     names = format_names([each.name for each in kpis]) or "none: say what matters in rules/bot.yaml"
     yield f"recognised: {names}"
     where = "" if folder.resolve() == DEFAULT_CONFIG else f" --config {folder}"
-    yield f"written: {folder / 'watchdog.yaml'}, {folder / 'rules' / 'bot.yaml'}: they change nothing, people are told. Next:"
+    yield f"written: {folder / 'watchdog.yaml'}"
+    yield f"written: {folder / 'rules' / 'bot.yaml'}: its rules change nothing, people are told. Next:"
     yield f"  trading-watchdog check --probe{where}"
     yield f"  trading-watchdog run{where}"

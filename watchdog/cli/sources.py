@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from watchdog import config
 from watchdog.cli.arguments import Commands, add_command, add_config_option
 from watchdog.cli.common import format_series, load_or_salvage, open_executor
 from watchdog.cli.daemon_api import ask_daemon
@@ -53,7 +56,7 @@ def sources(options: argparse.Namespace) -> int:
     loaded = load_or_salvage(options.config)
     for name in options.names:
         if name not in loaded.sources:
-            raise WatchdogError(unknown_name("source", name, loaded.sources))
+            raise WatchdogError(_why_unknown(name, loaded, options.config))
     if not loaded.sources:
         raise WatchdogError("there is no source — add one under sources: in watchdog.yaml (docs/sources/README.md)")
     chosen = {name: source for name, source in loaded.sources.items() if not options.names or name in options.names}
@@ -74,9 +77,25 @@ def sources(options: argparse.Namespace) -> int:
     return 0 if _print_looks(options, loaded, looks) else 1
 
 
+def _why_unknown(name: str, loaded: Config, folder: Path) -> str:
+    """An entry with a mistake in it is left out: who asks for it wants to know the mistake."""
+    try:
+        config.load(folder, environ=os.environ, may_leave_out=True)
+    except config.ConfigError as error:
+        in_main = [problem for problem in error.problems if problem.file.endswith("watchdog.yaml")]
+        if in_main:
+            return f"source {shorten(name, 80)} is not among those that are well: {in_main[0]}"
+    return unknown_name("source", name, loaded.sources)
+
+
 def _print_looks(options: argparse.Namespace, loaded: Config, looks: Sequence[SourceLook]) -> bool:
     """Whether all of them are up."""
-    status = find_status(loaded, options.config)
+    try:
+        status = find_status(loaded, options.config)
+    except WatchdogError as problem:  # what the sources say does not depend on who else has our address
+        status = None
+        if not options.json:
+            print_line(f"note: {problem}")
     looks = [_ask_daemon(loaded, look, status) if look.told else look for look in looks]
     all_up = all(look.error is None for look in looks)
     undelivered = {} if options.names else undelivered_metrics(loaded, looks)

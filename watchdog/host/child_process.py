@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import selectors
 import shutil
 import signal
 import subprocess
@@ -13,11 +12,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
-from typing import IO, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 from watchdog.core.errors import ActionError
 from watchdog.core.text import escape
 from watchdog.host.account import own_account
+from watchdog.host.child_streams import POLL_INTERVAL, HeadBuffer, TailBuffer, communicate, has_exited
 
 on_child_started: ContextVar[Callable[[int, float], None] | None] = ContextVar("on_child", default=None)
 """Told (pid, start time in seconds since the epoch) of every program, right after its start: the journal notes it,
@@ -31,8 +31,6 @@ START_TIME_TOLERANCE = 2.0
 follows the clock."""
 
 _TERM_GRACE = 1.0  # seconds between SIGTERM and SIGKILL: time for git to remove its lock files
-_POLL_INTERVAL = 0.05
-_CHUNK = 65_536
 _MAX_STDERR = 64 * 1024
 
 _running: dict[int, bool] = {}
@@ -86,9 +84,9 @@ def run(
         note, began = on_child_started.get(), start_time(child.pid)
         if note is not None and began is not None:
             note(child.pid, began)
-        out = _HeadBuffer(output_limit) if beginning else _TailBuffer(output_limit)
-        err = _TailBuffer(min(output_limit, _MAX_STDERR))
-        if not _communicate(child, input, deadline, out, err, stop_when_full=leaves_nothing or beginning):
+        out = HeadBuffer(output_limit) if beginning else TailBuffer(output_limit)
+        err = TailBuffer(min(output_limit, _MAX_STDERR))
+        if not communicate(child, input, deadline, out, err, stop_when_full=leaves_nothing or beginning):
             seconds = f"{timeout_ms / 1_000:g} s"
             raise ActionError(
                 f"{_display_name(argv)} was ended: not done after {seconds} — see why it hangs, or raise timeout",
@@ -215,7 +213,7 @@ def terminate_leftover(pid: int, create_time: float, wait_s: float) -> None:
     while is_running(pid, create_time):
         if time.monotonic() >= deadline:
             break
-        time.sleep(_POLL_INTERVAL)
+        time.sleep(POLL_INTERVAL)
     else:
         return
     deadline = time.monotonic() + 10
@@ -230,7 +228,7 @@ def terminate_leftover(pid: int, create_time: float, wait_s: float) -> None:
     while is_running(pid, create_time):
         if time.monotonic() >= deadline:
             raise ActionError(f"process {pid}, left over, does not end", may_have_happened=True)
-        time.sleep(_POLL_INTERVAL)
+        time.sleep(POLL_INTERVAL)
 
 
 def _spawn(
@@ -283,124 +281,16 @@ def _reset_oom_score(pid: int) -> None:
             path.write_text("0")
 
 
-class _TailBuffer:
-    """The last bytes of a stream, whatever its length."""
-
-    def __init__(self, limit: int) -> None:
-        self.data, self.limit, self.truncated = bytearray(), limit, False
-
-    def add(self, chunk: bytes) -> None:
-        self.data += chunk
-        if len(self.data) > self.limit:
-            self.truncated = True
-            del self.data[: -self.limit or None]
-
-
-class _HeadBuffer(_TailBuffer):
-    """The first bytes of a stream; the rest is not waited for."""
-
-    def add(self, chunk: bytes) -> None:
-        self.data += chunk
-        if len(self.data) > self.limit:
-            self.truncated = True
-            del self.data[self.limit :]
-
-
-def _communicate(
-    child: subprocess.Popen[bytes],
-    data: bytes | None,
-    deadline: float,
-    out: _TailBuffer,
-    err: _TailBuffer,
-    *,
-    stop_when_full: bool,
-) -> bool:
-    """Feed stdin and read both pipes until the child has ended, or enough is known; False when the deadline came first. It is
-    not reaped.
-
-    `stop_when_full`: also until it has said more than `out` holds.
-    """
-    assert child.stdout is not None
-    assert child.stderr is not None
-    only_head = isinstance(out, _HeadBuffer)
-    left_to_say = memoryview(data or b"")
-    with selectors.DefaultSelector() as selector:
-        for pipe, tail in ((child.stdout, out), (child.stderr, err)):
-            os.set_blocking(pipe.fileno(), False)
-            selector.register(pipe, selectors.EVENT_READ, tail)
-        if child.stdin is not None:
-            os.set_blocking(child.stdin.fileno(), False)
-            selector.register(child.stdin, selectors.EVENT_WRITE)
-        # A grandchild may keep the pipes open for ever: once the child is gone only what is there already is read.
-        after_its_end = 32
-        while selector.get_map():
-            remaining = deadline - time.monotonic()
-            if remaining <= 0 and only_head and out.data:
-                out.truncated = True
-                return True
-            if remaining <= 0:
-                return False
-            ended = _has_exited(child.pid)  # asked first: what it wrote before its end is in the pipes by then
-            events = selector.select(0 if ended else min(remaining, _POLL_INTERVAL))
-            for key, _ in events:
-                if key.fileobj is child.stdin:
-                    left_to_say = _write_stdin(selector, child.stdin, left_to_say)
-                else:
-                    _read_pipe(selector, key)
-            if stop_when_full and out.truncated:
-                return True
-            if ended:
-                after_its_end -= 1
-                if not events or not after_its_end:
-                    break
-    pause = 0.0005
-    while not _has_exited(child.pid):  # it has closed its pipes, and as a rule is on its way out
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(pause)
-        pause = min(2 * pause, _POLL_INTERVAL)
-    return True
-
-
-def _read_pipe(selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
-    chunk = os.read(key.fd, _CHUNK)
-    if chunk:
-        key.data.add(chunk)
-    else:
-        selector.unregister(key.fileobj)
-
-
-def _write_stdin(selector: selectors.BaseSelector, stdin: IO[bytes] | None, data: memoryview) -> memoryview:
-    assert stdin is not None
-    try:
-        data = data[os.write(stdin.fileno(), data[:_CHUNK]) :]
-    except BrokenPipeError:
-        data = data[:0]
-    if not data:
-        selector.unregister(stdin)
-        with contextlib.suppress(BrokenPipeError):
-            stdin.close()
-    return data
-
-
 def _terminate_group(child: subprocess.Popen[bytes]) -> None:
     """SIGTERM, then SIGKILL to the whole group. The leader is reaped last, so that its number cannot be another's."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGTERM)
         deadline = time.monotonic() + _TERM_GRACE
-        while time.monotonic() < deadline and not _has_exited(child.pid):
-            time.sleep(_POLL_INTERVAL / 5)
+        while time.monotonic() < deadline and not has_exited(child.pid):
+            time.sleep(POLL_INTERVAL / 5)
         os.killpg(child.pid, signal.SIGKILL)
     with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(10)  # only a program stuck inside the kernel takes longer
-
-
-def _has_exited(pid: int) -> bool:
-    """Whether a child has; it stays what it is, a zombie."""
-    try:
-        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
-    except ChildProcessError:  # somebody else has reaped it
-        return True
 
 
 def _decode(kept: bytearray) -> str:
@@ -411,7 +301,7 @@ def _display_name(argv: Sequence[str]) -> str:
     return last_lines(" ".join(argv), limit=80)
 
 
-def poll_until(deadline: float, every: float = _POLL_INTERVAL) -> Iterator[None]:
+def poll_until(deadline: float, every: float = POLL_INTERVAL) -> Iterator[None]:
     """``for _ in waiting(deadline)``: goes round until the monotonic `deadline`, at least once."""
     while True:
         yield

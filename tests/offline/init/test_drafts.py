@@ -12,13 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watchdog.offline.init.draft import MAX_VALUES, metric_name
+from watchdog.offline.init.draft import MAX_VALUES, SourceDraft, metric_name
 from watchdog.offline.init.json_drafts import draft_document, draft_lines, parse_lines
 from watchdog.offline.init.kpis import FoundSeries, recognise
 from watchdog.offline.init.log_drafts import draft_log
 from watchdog.offline.init.sql_drafts import draft_database, quote_name
 from watchdog.sources.json_path import search
 
+NOW = 1_790_000_000.0
+BOT = SourceDraft("bot", {"type": "scrape"}, "a page")
 EVENTS = [
     {"ts": "2026-11-30T12:00:00.100+00:00", "type": "trade", "symbol": "BTC", "qty": 0.1, "pnl": 12.5, "order_id": 7},
     {"ts": "2026-11-30T12:00:00.200+00:00", "type": "bar", "equity": 10_012.5, "account": {"free": "3.5"}},
@@ -40,8 +42,8 @@ def test_events_of_several_kinds_become_counts_and_last_values() -> None:
         "events_total": {"count": "type != `null`", "labels": {"kind": "type"}},
         "trades_won_total": {"count": "type == 'trade' && pnl > `0`"},
         "trades_lost_total": {"count": "type == 'trade' && pnl < `0`"},
-        "qty": {"last": "qty", "where": "type == 'trade'"},
-        "pnl": {"last": "pnl", "where": "type == 'trade'"},
+        "qty": {"last": "qty", "where": "type == 'trade'", "labels": {"symbol": "symbol"}},
+        "pnl": {"last": "pnl", "where": "type == 'trade'", "labels": {"symbol": "symbol"}},
         "equity": {"last": "equity", "where": "type == 'bar'"},
         "account_free": {"last": "account.free", "where": "type == 'bar'"},
     }
@@ -115,7 +117,7 @@ def test_a_database_becomes_the_newest_row_of_what_has_times_and_counts_of_trade
             """
         )
 
-    queries = draft_database(path)
+    queries, gap = draft_database(path)
 
     assert queries == [
         {"query": "SELECT equity, t FROM account ORDER BY t DESC LIMIT 1", "values": {"equity": "equity"}, "time": "t"},
@@ -123,9 +125,18 @@ def test_a_database_becomes_the_newest_row_of_what_has_times_and_counts_of_trade
             "query": "SELECT coalesce(sum(pnl > 0), 0) AS won, coalesce(sum(pnl < 0), 0) AS lost FROM trades",
             "values": {"trades_won_total": "won", "trades_lost_total": "lost"},
         },
+        {
+            "query": "SELECT count(*) AS streak FROM trades WHERE pnl < 0 "
+            "AND coalesce(rowid > (SELECT max(rowid) FROM trades WHERE pnl > 0), 1)",
+            "values": {"losing_streak": "streak"},
+        },
     ]
+    assert gap is None  # of two rows nobody knows
     with closing(sqlite3.connect(path)) as database:
         assert database.execute(queries[1]["query"]).fetchone() == (2, 1)
+        assert database.execute(queries[2]["query"]).fetchone() == (0,)
+        database.execute("INSERT INTO trades VALUES (4, 'b', -2), (5, 'b', 0), (6, 'b', -3)")
+        assert database.execute(queries[2]["query"]).fetchone() == (2,)
 
 
 @pytest.mark.parametrize("name", ["trades", "group", 'a"b', "a b", "1a", ""])
@@ -146,8 +157,58 @@ def test_kpis_are_recognised_by_the_names_that_bots_give_them() -> None:
     names = ["account_equity", "losing_streak", "trades_won_total", "order_failures_total", "process_up", "x"]
     found = [FoundSeries("bot", name, (), 1.0) for name in names]
 
-    drafts = {each.name: each for each in recognise(found, ["bot"])}
+    drafts = {each.name: each for each in recognise(found, [BOT], NOW)}
 
     assert set(drafts) == {"drawdown", "losing-streak", "win-rate", "order-failures", "process-down", "silent"}
     assert drafts["drawdown"].kpi["expr"] == "1 - account_equity / max_over_time(account_equity[1d])"
     assert json.dumps([each._asdict() for each in drafts.values()])
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "kpi"),
+    [
+        ("mybot_account_balance_usd", 5.0, "drawdown"),
+        ("balance", 5.0, "drawdown"),
+        ("balance_total", 5.0, "drawdown"),
+        ("mybot_drawdown_percent", 2.0, "drawdown"),
+        ("bot_running", 1.0, "bot-running"),
+        ("log_errors_total", 0.0, "log-errors"),
+        ("order_rejected_total", 0.0, "order-rejected"),
+        ("mybot_last_tick_timestamp_seconds", NOW - 60, "mybot-last-tick-age"),
+        ("free_balance", 5.0, None),
+        ("price", 5.0, None),
+        ("max_drawdown_pct", 5.0, None),
+        ("order_id", 5.0, None),
+    ],
+)
+def test_what_has_a_limit_that_makes_sense_is_a_kpi_and_prices_and_numbers_of_orders_are_none(
+    metric: str, value: float, kpi: str | None
+) -> None:
+    found = {each.name for each in recognise([FoundSeries("bot", metric, (), value)], [BOT], NOW)}
+
+    assert found == {"silent", kpi} - {None}
+
+
+def test_series_by_account_are_told_apart_and_those_by_symbol_are_not_the_account() -> None:
+    by_account = [FoundSeries("bot", "equity", (("account", name),), 5.0) for name in "ab"]
+    by_symbol = [FoundSeries("bot", "equity", (("symbol", name),), 5.0) for name in "ab"]
+
+    drafts = {each.name: each for each in recognise(by_account, [BOT], NOW)}
+
+    assert drafts["drawdown"].rule["each"] == ["account"]
+    assert "drawdown" not in {each.name for each in recognise(by_symbol, [BOT], NOW)}
+
+
+def test_silence_is_judged_by_what_grows_old_when_the_bot_is_dead() -> None:
+    """A log and a database are there all the same; a page's runtime says nothing of the bot."""
+
+    def expr(kind: str, *metrics: str, **entry: str) -> list[str]:
+        bot = SourceDraft("bot", {"type": kind, **entry}, "")
+        found = recognise([FoundSeries("bot", name, (), 1.0) for name in metrics], [bot], NOW)
+        return [each.kpi["expr"] for each in found if each.name == "silent"]
+
+    assert expr("jsonl", "x", time="ts") == ['time() - jsonl_last_event_timestamp_seconds{source="bot"}']
+    assert expr("json_file", "x") == ['json_file_age_seconds{source="bot"}']
+    assert expr("scrape", "python_info", "x") == ['max(time() - timestamp(x{source="bot"}))']
+    assert expr("log", "log_lines_total") == ['sum(increase(log_lines_total{source="bot"}[15m]))']
+    assert expr("sql", "x") == []

@@ -26,6 +26,10 @@ class SourceDraft:
     """What only a person can say."""
     is_bot: bool = True
     """It says how the bot is doing; not: its machine or its unit."""
+    gap: float | None = None
+    """s from one of its news to the next, as far as that can be seen."""
+    waits_for: str | None = None
+    """Why it cannot be read yet. What it will deliver is known all the same."""
 
 
 @dataclass

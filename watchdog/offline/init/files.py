@@ -29,6 +29,8 @@ class FolderContents(NamedTuple):
     """Regular files with something in them, in the folder and the two levels below it; hidden ones left out."""
     repo: str | None
     """The git work tree that the folder is, or lies in."""
+    cut: bool
+    """There are more than were looked at."""
 
 
 class FileEnds(NamedTuple):
@@ -38,6 +40,8 @@ class FileEnds(NamedTuple):
     tail: str
     """From the beginning of a line on."""
     size: int
+    modified: float
+    """Seconds since the epoch."""
 
 
 def list_folder(folder: Path) -> FolderContents:
@@ -55,7 +59,10 @@ def list_folder(folder: Path) -> FolderContents:
                 path = Path(parent, name)
                 if seen > MAX_FILES or name.startswith("."):
                     continue
-                kind = path.lstat()
+                try:
+                    kind = path.lstat()
+                except FileNotFoundError:
+                    continue  # a bot renames and deletes while it is looked at
                 if stat.S_ISREG(kind.st_mode) and kind.st_size:
                     found.append(FoundFile(str(path), kind.st_size, kind.st_mtime))
             if seen > MAX_FILES:
@@ -63,7 +70,7 @@ def list_folder(folder: Path) -> FolderContents:
     except OSError as problem:
         raise ActionError(f"{problem.filename or folder} cannot be looked into: {problem.strerror}") from None
     repo = next((each for each in (top, *top.parents) if (each / ".git").exists()), None)
-    return FolderContents(found, None if repo is None else str(repo))
+    return FolderContents(found, None if repo is None else str(repo), seen > MAX_FILES)
 
 
 def _raise(problem: OSError) -> None:
@@ -85,4 +92,4 @@ def read_ends(path: Path) -> FileEnds:
         raise ActionError(f"{path} cannot be read: {problem.strerror}") from None
     if start:
         tail = tail.partition(b"\n")[2]
-    return FileEnds(head.decode("utf-8", "replace"), tail.decode("utf-8", "replace"), kind.st_size)
+    return FileEnds(head.decode("utf-8", "replace"), tail.decode("utf-8", "replace"), kind.st_size, kind.st_mtime)

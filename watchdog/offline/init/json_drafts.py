@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from watchdog.offline.init.draft import MAX_VALUES, jmespath_key, jmespath_text, leaves, metric_name
+from watchdog.offline.init.kpis import is_recognised
 from watchdog.sources.json_path import to_number
 from watchdog.sources.timestamps import parse_timestamp
 
@@ -37,10 +38,13 @@ _KIND_NAMES = ("type", "event", "kind", "event_type", "msg", "message_type", "ac
 _ELEMENT_NAMES = ("symbol", "pair", "market", "instrument", "name", "id", "currency", "asset")
 GAIN_NAMES = ("pnl", "profit", "realized_pnl", "profit_abs", "net_profit", "realised_pnl")
 _MAX_KINDS = 20
+_MAX_ELEMENTS = 100
 _NOW = 1 << 52
 """Any time will do: the look is at the form."""
 _OLDEST = 946_684_800_000
 """2000: smaller numbers are no times."""
+_SETTINGS = ("config", "configuration", "settings", "params", "parameters", "options")
+"""What lies in these was set by a person, and says nothing of how the bot is doing."""
 Path = tuple[str, ...]
 
 
@@ -69,7 +73,10 @@ def draft_lines(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         values["events_total"] = {"count": f"{jmespath_key(kind)} != `null`", "labels": {"kind": jmespath_key(kind)}}
     for name, group in groups.items():
         where = None if name is None or kind is None else f"{jmespath_key(kind)} == {jmespath_text(name)}"
+        if where is not None and is_recognised(failures := metric_name(str(name), "total", taken=values)):
+            values[failures] = {"count": where}
         _add_gains(values, group, where)
+        label = _element_key(group)
         for path in _number_paths(group, without=at):
             expression = _expression(path)
             known = values.get(metric_name(*path))
@@ -77,7 +84,9 @@ def draft_lines(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 known.pop("where", None)  # of events of several kinds: whichever says it last
                 continue
             if len(values) < MAX_VALUES:
-                entry = {"last": expression} | ({} if where is None else {"where": where})
+                entry: dict[str, Any] = {"last": expression} | ({} if where is None else {"where": where})
+                if label is not None and not is_recognised(metric_name(*path)):
+                    entry["labels"] = {metric_name(label): jmespath_key(label)}
                 values[metric_name(*path, taken=values)] = entry
     return ({} if at is None else {"time": _expression(at)}) | {"values": values}
 
@@ -87,7 +96,7 @@ def draft_document(document: Mapping[str, Any]) -> dict[str, Any]:
     at = _time_path([document], _DOCUMENT_TIME_NAMES)
     values: dict[str, Any] = {}
     for path, value in leaves(document):
-        if path == at or len(values) >= MAX_VALUES:
+        if path == at or len(values) >= MAX_VALUES or is_id(path[-1]) or path[0] in _SETTINGS:
             continue
         if isinstance(value, list):
             values |= _draft_list(path, value, values)
@@ -117,6 +126,19 @@ def _draft_list(path: Path, elements: Sequence[Any], taken: Mapping[str, Any]) -
     return found
 
 
+def _element_key(group: Sequence[Mapping[str, Any]]) -> str | None:
+    """What tells events of the same kind apart: the value of one symbol is not that of another."""
+    for name in _ELEMENT_NAMES:
+        said = {line[name] for line in group if isinstance(line.get(name), str)}
+        if (
+            1 < len(said) <= _MAX_ELEMENTS
+            and not is_id(name)
+            and all(isinstance(line.get(name), str) for line in group)
+        ):
+            return name
+    return None
+
+
 def _add_gains(values: dict[str, Any], group: Sequence[Mapping[str, Any]], where: str | None) -> None:
     """Of trades that say what they brought: how many were won, and lost."""
     gain = next((name for name in GAIN_NAMES if all(to_number(line.get(name)) is not None for line in group)), None)
@@ -133,13 +155,28 @@ def _number_paths(lines: Iterable[Mapping[str, Any]], without: Path | None) -> l
     for line in lines:
         for path, value in leaves(line):
             plain = isinstance(value, bool | int | float) or (isinstance(value, str) and to_number(value) is not None)
-            if plain and path != without and not looks_like_time(path[-1], value) and not is_id(path[-1]):
+            if (
+                plain
+                and path[0] not in _SETTINGS
+                and path != without
+                and not looks_like_time(path[-1], value)
+                and not is_id(path[-1])
+            ):
                 found[path] = None
     return list(found)
 
 
 def is_id(name: str) -> bool:
-    return name.lower() in ("id", "seq", "pid", "nonce") or name.lower().endswith(("_id", "id_str"))
+    return name.lower() in (
+        "id",
+        "seq",
+        "pid",
+        "nonce",
+        "code",
+        "status_code",
+        "version",
+        "port",
+    ) or name.lower().endswith(("_id", "id_str"))
 
 
 def _kind_key(lines: Sequence[Mapping[str, Any]]) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,14 +22,19 @@ _BLOCKS = ("values", "queries")
 
 
 def main_text(
-    sources: Sequence[SourceDraft], problems: Mapping[str, str], notes: Iterable[str], *, own_state: bool
+    sources: Sequence[SourceDraft],
+    problems: Mapping[str, str],
+    notes: Iterable[str],
+    *,
+    own_state: bool,
+    web_port: int = 9464,
 ) -> str:
     """`problems`: source → why it could not be read. `own_state`: the state folder lies beside the file."""
     lines = ["# Where samples come from and who is told. docs/operations.md explains each key.", "", "sources:"]
     for source in sources:
         lines.append(f"  # {_comment(source.about)}")
         if source.name in problems:
-            lines.append(f"  # It could not be read: {_comment(problems[source.name])}")
+            lines.append(f"  # Not read yet: {_comment(problems[source.name])}")
         lines += [f"  # edit: {_comment(each)}" for each in source.todo]
         lines.append(f"  {source.name}:")
         for key, value in source.entry.items():
@@ -40,7 +46,7 @@ def main_text(
         "# channels:",
         '#   slack: {type: slack, token: "${SLACK_BOT_TOKEN}", channel: C0123456}',
         "",
-        "web: {listen: 127.0.0.1:9464}",
+        f"web: {{listen: 127.0.0.1:{web_port}}}",
     ]
     return "\n".join([*lines, *(["state: state"] if own_state else [])]) + "\n"
 
@@ -56,7 +62,7 @@ def rules_text(target: TargetDraft, kpis: Sequence[KpiDraft], found: Sequence[Fo
     ]
     for each in kpis:
         value = latest.get(each.reads)
-        now = "" if value is None or not math.isfinite(value) else f" ({each.reads} was {value:.6g})"
+        now = "" if value is None or not math.isfinite(value) else f" ({each.reads} was {value:.10g})"
         lines += [f"  # {_comment(each.comment + now)}", f"  {each.name}:"]
         lines += [f"    {key}: {_flow(said)}" for key, said in each.kpi.items()]
     lines += [
@@ -121,7 +127,8 @@ def _entry_lines(key: str, value: Any) -> Iterator[str]:
 def _flow(value: Any) -> str:
     """One line of YAML."""
     text: str = yaml.safe_dump(value, default_flow_style=True, width=1_000_000, sort_keys=False, allow_unicode=True)
-    return text.removesuffix("\n").removesuffix("\n...").strip()
+    text = text.removesuffix("\n").removesuffix("\n...").strip()
+    return json.dumps(value) if len(text.splitlines()) > 1 else text  # which is YAML, too
 
 
 def _comment(text: str) -> str:
