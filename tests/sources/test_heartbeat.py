@@ -267,6 +267,19 @@ def test_calls_at_once_are_all_counted_and_later_than_those_before(
     assert times == sorted(set(times))
 
 
+def test_calls_without_end_are_refused_before_they_fill_the_memory(
+    web: Web, open_heartbeat: Open, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("watchdog.sources.pace._MAX_BURST", 3)
+    monkeypatch.setattr("watchdog.sources.heartbeat._PACE", 3_600_000)
+    open_heartbeat()
+    for _ in range(3):
+        assert call(web)[0] == 200
+
+    assert call(web) == (429, "calls come more than ten times a second for long - call less often\n")
+    assert calls(heard)["success"] == 3.0
+
+
 def test_closing_waits_for_no_age_to_be_told_and_leaves_no_thread(web: Web, open_heartbeat: Open) -> None:
     receiver = open_heartbeat(every="1h")
 

@@ -258,6 +258,20 @@ def test_a_token_that_cannot_be_read_any_more_is_said_in_the_log_and_not_to_stra
     assert TOKEN not in caplog.text
 
 
+def test_who_asks_again_and_again_fills_no_log(web: Web, open_push: Open, caplog: pytest.LogCaptureFixture) -> None:
+    open_push()
+    web.token_file.chmod(0o666)
+    for _ in range(3):
+        assert web.push("bot", '{"a": 1}', token="some-token-of-a-stranger")[0] == 503
+    assert caplog.text.count("takes nothing") == 1
+    web.token_file.chmod(0o600)
+    assert web.push("bot", '{"a": 1}')[0] == 204
+    web.token_file.chmod(0o666)
+
+    assert web.push("bot", '{"a": 1}')[0] == 503
+    assert caplog.text.count("takes nothing") == 2, "it had been well meanwhile"
+
+
 def test_a_token_that_could_be_guessed_is_refused(web: Web, open_push: Open) -> None:
     web.token_file.write_text("hunter2")
     with pytest.raises(SourceError, match="holds no token of 16 characters or more — ") as caught:
@@ -375,6 +389,26 @@ def test_a_bot_that_makes_up_names_is_refused_before_they_fill_the_memory(
     assert len(heard.values) == 40
     assert web.push("bot", '{"m0_0": 5}')[0] == 204, "what is known goes on"
     assert web.push("bot", '{"one_more": 1}', method="PUT")[0] == 204
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f'{{"name": "a", "value": 1, "labels": {{"k": "{"x" * 1_025}"}}}}',
+        json.dumps({"name": "a", "value": 1, "labels": {f"k{number}": "x" for number in range(65)}}),
+        json.dumps({"name": "a", "value": 1, "labels": {f"k{number}": "x" * 1_000 for number in range(5)}}),
+    ],
+)
+def test_a_series_that_is_too_long_is_refused_before_it_fills_the_memory(
+    web: Web, open_push: Open, heard: Heard, body: str
+) -> None:
+    open_push()
+
+    code, text = web.push("bot", body)
+
+    assert code == 400
+    assert text.startswith("a series of a is too long — a series has at most 64 labels, 1024 characters in a value")
+    assert heard.made == []
 
 
 def test_pushes_that_come_faster_than_said_for_long_are_refused(

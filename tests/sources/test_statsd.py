@@ -6,6 +6,8 @@ import json
 import os
 import socket
 import threading
+import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -152,6 +154,21 @@ def test_names_without_end_are_refused_before_they_fill_the_memory() -> None:
     assert invalid(b"\n".join(b"s:%d|s" % number for number in range(100_010))) == 10
 
 
+def test_long_members_of_a_set_fill_no_memory() -> None:
+    table = StatsdTable({}, 300_000, 100, "delta")
+    tracemalloc.start()
+    try:
+        for number in range(500):
+            table.read_datagram(b"users:%d%s|s" % (number, b"x" * 60_000))
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert held < 2_000_000
+    table.end_sets()
+    assert {sample.name: sample.v for sample in table.take(NOW)[0]}["users"] == 500.0
+
+
 def test_counters_go_on_and_gauges_are_as_old_as_they_are() -> None:
     table = make_table()
     read(b"orders:1|c\nequity:5|g\nt:9|ms", table=table)
@@ -258,6 +275,24 @@ def test_what_comes_close_together_is_delivered_together(listen: str, open_stats
 
     heard.wait_until(lambda heard: heard.values["orders"] == 2_000.0)
     assert len(heard.made) < 100
+
+
+def test_what_comes_without_end_is_delivered_in_between(
+    listen: str, open_statsd: Open, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A datagram may hold ten thousand lines: five hundred of them took half a minute."""
+    read = StatsdTable.read_datagram
+
+    def read_slowly(table: StatsdTable, data: bytes) -> None:
+        time.sleep(0.06)
+        read(table, data)
+
+    monkeypatch.setattr(StatsdTable, "read_datagram", read_slowly)
+    open_statsd()
+    send(listen, *[b"orders:1|c"] * 8)
+
+    heard.wait_until(lambda heard: heard.values["orders"] == 8.0)
+    assert len(heard.made) >= 4
 
 
 def test_what_comes_for_long_faster_than_said_is_delivered_as_often_as_said(

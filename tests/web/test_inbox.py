@@ -388,6 +388,22 @@ def test_the_end_lets_go_of_kept_connections_and_leaves_no_thread() -> None:
         assert not thread.is_alive()
 
 
+def test_for_a_name_that_is_none_the_same_is_done_as_for_one_that_is(server: WebServer, mailbox: Mailbox) -> None:
+    """Else how long an answer takes would tell names; and whatever token is sent there, it is nobody's."""
+    asked: list[InboxRequest] = []
+
+    def note(request: InboxRequest) -> InboxReply:
+        asked.append(request)
+        return mailbox(request)
+
+    server._server.inbox.register(DOOR, "bot", note)
+
+    assert code_of(exchange(server, head("Content-Length: 1", path="/box/other") + b"x")) == 401
+
+    assert [(request.token, request.parts) for request in asked] == [("", ())]
+    assert mailbox.taken == []
+
+
 def test_a_name_that_was_closed_is_worth_another_try_for_a_while(
     server: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,7 +29,7 @@ class InboxRequest(NamedTuple):
     parts: tuple[str, ...]
     """What stands in the address behind the source's name, part by part; a secret may be among it."""
     token: str
-    """What the Authorization header says after `Bearer`; empty where it does not."""
+    """What the Authorization header says after `Bearer`; empty where it does not, and then nobody's."""
     content_type: str
     """In small letters, without parameters; empty where it is not said."""
     read_body: Callable[[int], bytes]

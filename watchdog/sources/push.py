@@ -20,7 +20,7 @@ from watchdog.sources.interval import Interval
 from watchdog.sources.pace import Pace
 from watchdog.sources.push_body import MediaTypeError, parse_body
 from watchdog.sources.sample_clock import SampleClock
-from watchdog.sources.senders import RETRY_LATER, has_token, open_inbox
+from watchdog.sources.senders import RETRY_LATER, TokenCheck, open_inbox
 from watchdog.sources.series_limits import REFUSED_FACTOR
 from watchdog.sources.series_table import SeriesTable
 from watchdog.sources.source_model import SourceModel
@@ -69,7 +69,7 @@ class PushReceiver:
     """Takes what is sent in the threads of the web server; it has none of its own."""
 
     def __init__(self, source: PushSource, name: str, deliver: Deliver, clock: Callable[[], Millis]) -> None:
-        self._source, self._name, self._deliver, self._clock = source, name, deliver, SampleClock(clock)
+        self._source, self._deliver, self._clock = source, deliver, SampleClock(clock)
         forget = source.forget if source.forget is not None else max(3 * source.every, _MIN_FORGET)
         self._table = SeriesTable(forget)
         self._pace = Pace(source.every)
@@ -77,6 +77,7 @@ class PushReceiver:
         self._lock = threading.Lock()
         self._rests_until = 0.0
         self._closed = False
+        self._token = TokenCheck(name, source.token_file)
         self._leave = open_inbox(DOOR, name, source.token_file, self._take)
 
     def close(self) -> None:
@@ -85,7 +86,7 @@ class PushReceiver:
             self._closed = True
 
     def _take(self, request: InboxRequest) -> InboxReply:
-        if request.parts or not has_token(request.token, self._name, self._source.token_file):
+        if request.parts or not self._token.admits(request.token):
             return _STRANGER
         body = request.read_body(self._source.max_bytes)
         with self._lock:

@@ -13,6 +13,7 @@ from watchdog.core.text import shorten
 from watchdog.sources import exposition
 from watchdog.sources.json_path import to_label, to_number
 from watchdog.sources.json_text import load_json
+from watchdog.sources.series_limits import LABEL_LIMITS, has_room_for_labels
 from watchdog.sources.source_model import validate_metric_name
 from watchdog.sources.timestamps import parse_timestamp
 
@@ -40,6 +41,9 @@ def parse_body(
         raise MediaTypeError(
             f"{shorten(content_type, 60)} is not read — send Prometheus text as text/plain, or JSON as application/json"
         )
+    if large := next((sample for sample in samples if not has_room_for_labels(sample[:2])), None):
+        # It would be kept all the same, and looked through with each push.
+        raise SourceError(f"a series of {shorten(large.name, 60)} is too long — {LABEL_LIMITS}")
     return [sample if sample.t <= now else sample._replace(t=now) for sample in samples]
 
 

@@ -28,14 +28,25 @@ def open_inbox(door: InboxDoor, name: str, token_file: str, handler: InboxHandle
     return inbox.register(door, name, handler)
 
 
-def has_token(given: str, name: str, token_file: str) -> bool:
-    """Whether it is the token in the file, which is read anew each time. Raises InboxError when it cannot be read."""
-    try:
-        wanted = _read_token(token_file)
-    except secrets.SecretError as error:
-        log.warning("source %s takes nothing: %s", name, error)
-        raise InboxError(503, "the watchdog cannot read this source's token", RETRY_LATER) from None
-    return hmac.compare_digest(given.encode(errors="replace"), wanted.encode())
+class TokenCheck:
+    """Who has the token of one source. For any thread."""
+
+    def __init__(self, name: str, token_file: str) -> None:
+        self._name, self._token_file = name, token_file
+        self._said: str | None = None
+        """Why it cannot be read: said once, for anybody may ask."""
+
+    def admits(self, given: str) -> bool:
+        """Whether it is the token in the file, which is read anew each time. Raises InboxError when it cannot be read."""
+        try:
+            wanted = _read_token(self._token_file)
+        except secrets.SecretError as error:
+            if str(error) != self._said:
+                self._said = str(error)
+                log.warning("source %s takes nothing: %s", self._name, error)
+            raise InboxError(503, "the watchdog cannot read this source's token", RETRY_LATER) from None
+        self._said = None
+        return hmac.compare_digest(given.encode(errors="replace"), wanted.encode())
 
 
 def _read_token(token_file: str) -> str:

@@ -30,6 +30,9 @@ MAX_NAME = 256
 MAX_VALUE = 1_024
 MAX_SERIES_TEXT = 4_096
 """Characters: of a metric's or a label's name, of a label's value, and of all of these of one series together."""
+LABEL_LIMITS = (
+    f"a series has at most {MAX_LABELS} labels, {MAX_VALUE} characters in a value and {MAX_SERIES_TEXT} in all"
+)
 _MAX_SKEW_CELLS = 250_000
 """Series × different times of one read: each time that differs makes a column over all series of the source."""
 _MIN_TIMES = 16
@@ -60,6 +63,14 @@ def _parse_size(value: object) -> object:
 
 
 MemorySize = Annotated[int, BeforeValidator(_parse_size)]
+
+
+def has_room_for_labels(name: _SeriesName) -> bool:
+    """Whether its texts are no more than a series may have."""
+    metric, labels = name
+    if len(labels) > MAX_LABELS or len(metric) > MAX_NAME or _text_length(name) > MAX_SERIES_TEXT:
+        return False
+    return all(len(label) <= MAX_NAME and len(value) <= MAX_VALUE for label, value in labels)
 
 
 def max_series_of(source: Source) -> int:
@@ -174,10 +185,7 @@ class SeriesLimiter:
 
     def _take_new(self, name: _SeriesName) -> str | None:
         """Why there is no room for a series; None: it is taken."""
-        metric, labels = name
-        if len(labels) > MAX_LABELS or len(metric) > MAX_NAME or _text_length(name) > MAX_SERIES_TEXT:
-            return "labels"
-        if any(len(label) > MAX_NAME or len(value) > MAX_VALUE for label, value in labels):
+        if not has_room_for_labels(name):
             return "labels"
         if len(self._present) + len(self._gone) >= self._max_series:
             return "series"
@@ -209,8 +217,7 @@ class SeriesLimiter:
             "series": f"it has had {held} series within the hour and may have {self._max_series} (max_series)",
             "memory": f"its series and their samples would take more than {format_value(self._max_memory, 'bytes')} "
             "(max_memory)",
-            "labels": f"a series has at most {MAX_LABELS} labels, {MAX_VALUE} characters in a value and "
-            f"{MAX_SERIES_TEXT} in all",
+            "labels": LABEL_LIMITS,
             "timestamps": "its samples have too many different times",
             "invalid": "they are no samples with a valid name",
         }

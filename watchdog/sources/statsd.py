@@ -30,8 +30,10 @@ _MIN_DEADLINE: Millis = 60_000
 _GAP = 0.05
 """Seconds between two deliveries: what comes meanwhile goes with the next one."""
 _MAX_DATAGRAM = 65_536
-_BATCH = 500
-"""Datagrams that are read before it is seen whether something is due."""
+_SPELL = 0.05
+"""Seconds for which datagrams are read before it is seen whether something is due: ten thousand lines fit into one of them."""
+_LAST_SPELL = 1.0
+"""For those that have come by the time it is closed."""
 _BUFFER = 4 << 20
 """Bytes that wait in the kernel at most, if it grants so many."""
 _MAX_WAITING = 64
@@ -149,7 +151,7 @@ class StatsdReceiver:
             wait = self._seconds_to_wait()
             closing = any(ready == self._end for ready, _ in poll.poll(None if wait is None else wait * 1_000))
             try:
-                self._read_datagrams()
+                self._read_datagrams(_LAST_SPELL if closing else _SPELL)
                 self._deliver_what_is_due(at_once=closing)
             except Exception:  # the next datagram is another one
                 log.exception("source %s", self._name)
@@ -161,8 +163,9 @@ class StatsdReceiver:
             ends.append(self._sets_end)
         return max(0.0, min(ends) - time.monotonic()) if ends else None
 
-    def _read_datagrams(self) -> None:
-        for _ in range(_BATCH):
+    def _read_datagrams(self, spell: float) -> None:
+        end = time.monotonic() + spell
+        while time.monotonic() < end:
             try:
                 data, sender = self._socket.recvfrom(_MAX_DATAGRAM)
             except BlockingIOError:

@@ -37,7 +37,8 @@ class StatsdTable:
         self._own: dict[str, int] = dict.fromkeys(OWN_COUNTERS, 0) | state.get("own", {})
         self._set: dict[SeriesName, float] = {}
         """Gauges since the last delivery."""
-        self._members: dict[SeriesName, set[str]] = {}
+        self._members: dict[SeriesName, set[int]] = {}
+        """By their hashes: a member may be as long as a datagram, and whoever sends it does not know how we hash."""
         self._member_count = 0
         self.has_news = False
 
@@ -134,8 +135,9 @@ class StatsdTable:
         if self._member_count >= _MAX_MEMBERS or not self._is_gauge(name):
             return False
         members = self._members.setdefault(name, set())
-        self._member_count += member not in members
-        members.add(member)
+        hashed = hash(member)
+        self._member_count += hashed not in members
+        members.add(hashed)
         return True
 
     def _is_counter(self, name: SeriesName) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from email.message import Message
 from urllib.parse import unquote
 
@@ -66,9 +67,11 @@ class Inbox:
         key = (door.prefix, name)
         with self._lock:
             handler, closed_at = self._handlers.get(key), self._closed_at.get(key)
-        if handler is None:
-            returns = closed_at is not None and time.monotonic() - closed_at < _REOPENING
-            return _AWAY if returns else door.stranger
+            decoy = next((each for (prefix, _), each in self._handlers.items() if prefix == door.prefix), None)
+        if handler is None and closed_at is not None and time.monotonic() - closed_at < _REOPENING:
+            return _AWAY
+        if handler is None and decoy is None:
+            return door.stranger
         scheme, _, token = headers.get("Authorization", "").strip().partition(" ")
         token = token.strip() if scheme.lower() == "bearer" else ""
         content_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
@@ -80,6 +83,9 @@ class Inbox:
             found = body.read(max_bytes)
             take_turn()
             return found
+
+        def refuse_body(_: int) -> bytes:
+            raise InboxError(*door.stranger)
 
         def take_turn() -> None:
             nonlocal mine
@@ -98,7 +104,12 @@ class Inbox:
 
         try:
             take_turn()
-            return handler(InboxRequest(method, tuple(parts), token, content_type, read_body))
+            if handler is not None:
+                return handler(InboxRequest(method, tuple(parts), token, content_type, read_body))
+            if decoy is not None:  # so that a name that is none takes as long as one that is
+                with suppress(InboxError):
+                    decoy(InboxRequest(method, (), "", content_type, refuse_body))
+            return door.stranger
         except InboxError as refusal:
             return refusal.reply
         except OSError:
