@@ -169,12 +169,18 @@ def secret_texts(headers: Mapping[str, str]) -> list[str]:
     return [text for value in values for text in (value, value.partition(" ")[2]) if len(text) >= _SHORTEST_SECRET]
 
 
-def sent_secrets(url: str, headers: Mapping[str, str], body: str = "") -> list[str]:
-    """The same of a whole request: a key may stand in its query or in its body, too."""
+def sent_secrets(url: str, headers: Mapping[str, str], body: str = "", names: str = "") -> list[str]:
+    """The same of a whole request: a key may stand in its query or in its body, too. `names`: what errors tell of the entry
+    itself, in which words of a body may stand as well."""
     parts = urlsplit(url)
+    told = f"{parts.netloc}{parts.path} {names}"
     said = [value for _, value in parse_qsl(parts.query)] + _WORD.findall(body)
-    long = [text for text in said if len(text) >= _SHORTEST_WORD and text not in f"{parts.netloc}{parts.path}"]
+    long = [text for text in said if len(text) >= _SHORTEST_WORD and not _overlap(text, told)]
     return [*secret_texts(headers), *long, *map(quote, long)]
+
+
+def _overlap(text: str, told: str) -> bool:
+    return any(text[start : start + _SHORTEST_WORD] in told for start in range(len(text) - _SHORTEST_WORD + 1))
 
 
 def at_address(url: str, fault: SourceError, note: str = "") -> SourceError:

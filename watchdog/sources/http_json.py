@@ -135,5 +135,5 @@ class HttpJsonSource(HttpSource):
             body = b"" if self.body is None else self.body.get_secret_value().encode(errors="replace")
             if not any(name.lower() == "content-type" for name in headers):
                 headers = {**headers, "Content-Type": "application/json"}
-        cache["sent"] = sent_secrets(self.url, headers, "" if body is None else body.decode())
+        cache["sent"] = sent_secrets(self.url, headers, "" if body is None else body.decode(), repr(self.values))
         return self.fetcher(cache).request(self.method, self.url, headers, deadline, self.max_bytes, body)

@@ -104,7 +104,6 @@ def test_at_some_bytes_of_it(kind: str, way: Rotate, tmp_path: Path) -> None:
 @EACH_WAY
 @pytest.mark.parametrize("looks", [False, True], ids=["at the end", "at each step"])
 def test_at_every_byte_of_it(kind: str, way: Rotate, looks: bool, tmp_path: Path) -> None:
-    for cut in range(len(TEXT) + 1):
-        for seen in sorted({0, cut // 2, cut}):
-            found = rotate_at(kind, way, cut, seen, tmp_path / f"{cut}-{seen}", looks_between=looks)
-            assert found == EXPECTED, (cut, seen)
+    for cut in range(len(TEXT) + 1):  # what was seen ahead of it is varied in tests/host/test_tail.py
+        found = rotate_at(kind, way, cut, cut // 2, tmp_path / str(cut), looks_between=looks)
+        assert found == EXPECTED, cut
