@@ -193,15 +193,20 @@ class NeededFiles(NamedTuple):
 
 
 @runtime_checkable
-class ProgramSource(Source, Protocol):
+class OwnedSource(Source, Protocol):
+    """One that may be read by somebody else than us: who its files belong to, or as whom its program is run."""
+
+    def owner(self) -> Target:
+        """Who that is; `Target()`: we. Raises ActionError, or FileNotFoundError, when that cannot be told."""
+        ...
+
+
+@runtime_checkable
+class ProgramSource(OwnedSource, Protocol):
     """One that runs what its entry names."""
 
     def programs(self) -> tuple[ProgramCall, ...]:
         """Who may write them is looked at ahead of the first run."""
-        ...
-
-    def owner(self) -> Target:
-        """As whom they are run. Raises ActionError when that cannot be told."""
         ...
 
 
