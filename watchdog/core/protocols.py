@@ -102,6 +102,12 @@ class Match(NamedTuple):
     why: str = ""
     """Where it matched and says nothing all the same: ``no number``."""
 
+    def map_texts(self, change: Callable[[str], str]) -> Match:
+        """The same, with what was read changed so."""
+        return self._replace(
+            found=tuple(map(change, self.found)), nearest=tuple(map(change, self.nearest)), why=change(self.why)
+        )
+
 
 @runtime_checkable
 class ExplainedSource(Source, Protocol):
