@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from watchdog.actions.git import repository
 from watchdog.core.executor import call_deadline
@@ -21,7 +21,13 @@ SLOW_FOLDERS = {"crash", "e2e", "systemd"}
 """Real processes, real time: slow, all but what is marked `quick`."""
 
 # The same examples every time, so that a red build is about the change in it. WATCHDOG_RANDOM=1 tries others.
-settings.register_profile("steady", derandomize=not os.environ.get("WATCHDOG_RANDOM"))
+# How long an example takes is the machine's business.
+settings.register_profile(
+    "steady",
+    derandomize=not os.environ.get("WATCHDOG_RANDOM"),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.register_profile("quick", settings.get_profile("steady"), max_examples=20)  # make test
 settings.load_profile("steady")
 

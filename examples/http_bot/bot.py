@@ -31,6 +31,7 @@ class Bot:
         self.tokens: dict[str, float] = {}
         self.chance = random.Random(7)
         self.bar, self.equity, self.placed, self.failed, self.running = 0, 10_000.0, 0, 0, True
+        self.luck, self.trades, self.losing_streak = random.Random(8), {"win": 0, "loss": 0}, 0
         self.positions = {"BTC": 0.0, "ETH": 0.0}
 
     def step(self) -> None:
@@ -43,11 +44,16 @@ class Bot:
             return
         self.positions[self.chance.choice(["BTC", "ETH"])] = round(self.chance.uniform(0, 1), 3)
         self.equity += self.chance.uniform(-5, 7)
+        won = self.luck.random() < 0.6
+        self.trades["win" if won else "loss"] += 1
+        self.losing_streak = 0 if won else self.losing_streak + 1
 
     def status(self) -> dict[str, Any]:
         return {
             "state": "RUNNING" if self.running else "STOPPED",
             "account": {"equity": f"{self.equity:.2f}", "currency": "USDT"},
+            "trades": [{"result": result, "count": count} for result, count in self.trades.items()],
+            "losing_streak": self.losing_streak,
             "orders": {"placed": self.placed, "failed": self.failed},
             "positions": [{"symbol": symbol, "size": size} for symbol, size in self.positions.items()],
             "updated_at": int(time.time() * 1_000),

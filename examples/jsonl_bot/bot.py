@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 BARS_PER_TRADE = 3
+BARS_PER_REFUSAL = 60  # the exchange is never quite well
 stopping = False
 
 
@@ -56,7 +57,10 @@ def main() -> None:
         while not stopping:
             bar += 1
             trading = wants_trades(settings)
-            if trading and bar % BARS_PER_TRADE == 0:
+            if trading and bar % BARS_PER_REFUSAL == 0:
+                write(events, "order", ok=False)
+            elif trading and bar % BARS_PER_TRADE == 0:
+                write(events, "order", ok=True)
                 won = bar <= options.bad_after and chance.random() < 0.6
                 pnl = round(chance.uniform(5, 15) * (1 if won else -1), 2)
                 equity, streak = equity + pnl, 0 if won else streak + 1

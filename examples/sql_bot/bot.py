@@ -20,9 +20,11 @@ import model  # type: ignore[import-not-found]
 FOLDER = Path(__file__).resolve().parent
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS account (t REAL PRIMARY KEY, equity REAL NOT NULL, version TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS orders (id INTEGER PRIMARY KEY, t REAL NOT NULL, refused INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS trades (id INTEGER PRIMARY KEY, t REAL NOT NULL, symbol TEXT NOT NULL, pnl REAL NOT NULL);
 """
 BARS_PER_TRADE = 2
+BARS_PER_REFUSAL = 60  # the exchange is never quite well
 stopping = False
 
 
@@ -47,6 +49,9 @@ def main() -> None:
             bar += 1
             with books:
                 if bar % BARS_PER_TRADE == 0:
+                    refused = bar % BARS_PER_REFUSAL == 0
+                    books.execute("INSERT INTO orders (t, refused) VALUES (?, ?)", (time.time(), refused))
+                if bar % BARS_PER_TRADE == 0 and not refused:
                     pnl = chance.uniform(5, 15) * (1 if chance.random() < model.WIN_RATE else -1)
                     equity += pnl
                     symbol = chance.choice(["BTC", "ETH"])

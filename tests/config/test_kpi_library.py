@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from tests.support.kpi_library import (
 )
 from watchdog.cli.command_line import main
 from watchdog.config import check_files
+from watchdog.prometheus_rules.exporter import export_prometheus
 
 EACH_FILE = pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 
@@ -44,6 +46,20 @@ def test_a_file_that_is_taken_alone_is_clean(path: Path, tmp_path: Path, capsys:
     config = load_alone(path, tmp_path)
     assert config.warnings == ()
     assert [check.plan for check in config.checks if check.plan] == []
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+@EACH_FILE
+def test_what_a_file_becomes_for_a_prometheus_server_is_taken_by_it(path: Path, tmp_path: Path) -> None:
+    made = export_prometheus(load_alone(path, tmp_path))
+    (tmp_path / "exported.rules").write_text(made.text)
+
+    done = subprocess.run(
+        ["promtool", "check", "rules", str(tmp_path / "exported.rules")], capture_output=True, text=True, timeout=60
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{made.alerts} rules found" in done.stdout
 
 
 @EACH_FILE

@@ -34,7 +34,7 @@ class Night:
         self.folder, self.web_port = folder / example, free_port()
         shutil.copytree(EXAMPLES / example, self.folder, ignore=shutil.ignore_patterns("__pycache__", "state"))
         self.environ = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}
-        for path in (self.folder / "watchdog").rglob("*.yaml"):
+        for path in (self.folder / "config").rglob("*.yaml"):
             text = path.read_text().replace("127.0.0.1:9464", f"127.0.0.1:{self.web_port}")
             for old, new in changes.items():
                 text = text.replace(old, new)
@@ -53,10 +53,10 @@ class Night:
     def start_bot(self, *options: str) -> None:
         self.start("bot", [sys.executable, "bot.py", "--pace", "50", *options])
 
-    def start_watchdog(self, folder: str = "watchdog") -> None:
+    def start_watchdog(self, folder: str = "config") -> None:
         self.start("watchdog", [sys.executable, "-m", "watchdog", "run", "--config", folder])
 
-    def incidents(self, folder: str = "watchdog") -> list[dict[str, Any]]:
+    def incidents(self, folder: str = "config") -> list[dict[str, Any]]:
         if not (self.folder / folder / "state" / "journal.db").exists():
             return []
         journal = open_journal(self.folder / folder / "state", migrate=False)
@@ -167,7 +167,7 @@ def test_a_bot_with_a_json_api_behind_a_login_is_stopped_through_it_when_its_ord
 
 def test_from_init_to_the_first_trip_nothing_has_to_be_edited(tmp_path: Path, nights: list[Night]) -> None:
     nights.append(night := Night(tmp_path, "jsonl_bot"))
-    shutil.rmtree(night.folder / "watchdog")
+    shutil.rmtree(night.folder / "config")
     night.start_bot("--bad-after", "50")
     wait_until(
         lambda: (night.folder / "events.jsonl").exists() and (night.folder / "events.jsonl").stat().st_size > 4_000

@@ -238,7 +238,8 @@ def test_what_waits_is_known_and_comes_at_the_next_looks(log: Path, monkeypatch:
     assert reader.lines == lines
 
 
-def test_nothing_is_read_once_the_time_is_up(log: Path) -> None:
+def test_nothing_is_read_once_the_time_is_up(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tail, "LEAST_TIME", 0.0)
     state: dict[str, object] = {}
     list(read_new_lines(str(log), state, 1 << 20))
     append(log, b"new\n")

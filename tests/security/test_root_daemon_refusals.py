@@ -227,8 +227,8 @@ broker.close()
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=180)
 
     assert ran.stdout.splitlines() == [
-        "no target of the files belongs to user 0",
-        f"no target of the files belongs to user {STRANGER}",
+        "no target or source of the files belongs to user 0",
+        f"no target or source of the files belongs to user {STRANGER}",
         "no plan of the files may restart ssh.service",
         "no plan of the files may stop bot.service",
         "no plan of the files may mask ssh.service",

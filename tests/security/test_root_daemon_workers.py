@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import struct
 import time
 import traceback
@@ -18,7 +19,7 @@ import psutil
 import pytest
 
 from tests.e2e.harness import wait_until
-from tests.security.root_daemon import RootDaemon, give, root_daemon
+from tests.security.root_daemon import SOON, RootDaemon, give, root_daemon
 from tests.security.unprivileged import BOT, STRANGER, become, run_in_child, snapshot
 from watchdog.worker import wire
 
@@ -249,3 +250,53 @@ def test_a_call_to_a_worker_that_reads_nothing_ends_at_its_deadline() -> None:
 
         assert ours.gettimeout() is None
         assert time.monotonic() - began < 60
+
+
+def test_sources_of_files_that_are_a_bots_alone_are_read_by_the_bots_user() -> None:
+    """No target says whose they are: the broker finds it by the folder, or by `user`."""
+
+    def prepare(daemon: RootDaemon) -> None:
+        folder = daemon.bots / "files"
+        folder.mkdir()
+        (folder / "events.jsonl").write_text('{"equity": 1}\n')
+        (folder / "bot.log").write_text("2026-12-01 10:00:00 equity=2\n")
+        (folder / "state.json").write_text('{"equity": 3}')
+        (folder / "bot.prom").write_text("equity 4\n")
+        with contextlib.closing(sqlite3.connect(folder / "bot.db")) as db:
+            db.execute("CREATE TABLE account (equity)")
+            db.execute("INSERT INTO account VALUES (5)")
+            db.commit()
+        give(folder, BOT)
+        for path in folder.iterdir():
+            path.chmod(0o600)
+        folder.chmod(0o700)
+        daemon.sources |= {
+            "1": {"type": "jsonl", "files": f"{folder}/*.jsonl", "values": {"equity": {"last": "equity"}}},
+            "2": {
+                "type": "log",
+                "files": f"{folder}/bot.log",
+                "time": "^(?P<time>[0-9: -]{19})",
+                "values": {"equity": {"last": "equity=(?P<value>[0-9]+)"}},
+            },
+            "3": {"type": "json_file", "path": f"{folder}/state.json", "values": {"equity": "equity"}},
+            "4": {"type": "textfile", "folder": str(folder)},
+            "5": {
+                "type": "sql",
+                "file": f"{folder}/bot.db",
+                "queries": [{"query": "SELECT equity FROM account", "values": {"equity": "equity"}}],
+            },
+        }
+        for source in daemon.sources.values():
+            source["every"] = "500ms"
+
+    with root_daemon(prepare) as daemon:
+        daemon.start(wait=False)
+
+        def read() -> bool:
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                sources = daemon.status()["sources"]
+                return all(sources[name]["up"] for name in "12345")
+            return False
+
+        wait_until(read, "all of them are read", SOON)
+        assert {each.uids().real for each in daemon.workers()} == {BOT}

@@ -414,3 +414,13 @@ def test_a_mistake_is_told_where_it_stands(was: str, becomes: str, said: str, tm
 
     assert len(problems) == 1
     assert said in problems[0]
+
+
+def test_an_error_names_what_is_looked_for_although_the_body_names_it_too(start_server: StartServer) -> None:
+    server = start_server(respond_with("{}", headers=JSON))
+
+    said = error_of(
+        make_source(server.url, method="POST", body={"ask": "account_equity"}, values={"account_equity": "a"})
+    )
+
+    assert "account_equity" in said

@@ -201,7 +201,9 @@ def test_two_rows_with_the_same_labels_are_refused(trades: Path) -> None:
 def test_no_row_at_all_is_an_error_and_no_row_beside_others_is_none(trades: Path) -> None:
     empty = {"query": "SELECT pnl FROM trades WHERE 0", "values": {"pnl": "pnl"}}
 
-    assert read_error(trades, empty).endswith("the query found no row")
+    assert read_error(trades, empty).endswith(
+        "the query found no row — has the bot written there yet, and is WHERE right?"
+    )
     assert read(trades, empty, COUNT) == [Sample("trades_total", (), NOW, 3.0)]
 
 

@@ -50,6 +50,11 @@ class RawHttpServer:
     def url(self) -> str:
         return f"{'http' if self._tls is None else 'https'}://127.0.0.1:{self.port}/metrics"
 
+    @property
+    def open_connections(self) -> tuple[socket.socket, ...]:
+        """Our side of those that were made, closed ones too."""
+        return tuple(self._open)
+
     def close(self) -> None:
         self.stopping.set()
         for each in (self._listener, *self._open):

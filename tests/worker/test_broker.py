@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -10,18 +11,21 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from tests.security.unprivileged import BOT, STRANGER, run_in_child
 from tests.support.actions import wait_until
-from watchdog.core.errors import ActionError
+from watchdog import config
+from watchdog.core.errors import ActionError, SourceError
+from watchdog.core.executor import DirectExecutor, owner_executor
 from watchdog.core.target import Target
 from watchdog.host import file_state, systemctl
-from watchdog.host.account import Account, account_by_name, account_by_uid, become
+from watchdog.host.account import Account, account_by_name, account_by_uid, become, target_account
+from watchdog.worker import allowed, launch, program
 from watchdog.worker import broker as broker_module
-from watchdog.worker import launch, program
 from watchdog.worker.client import WorkerExecutor
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
@@ -70,7 +74,7 @@ def test_it_begins_workers_of_the_owners_of_targets_and_of_nobody_else(broker: l
         pass
     server.close()
     for uid in (0, STRANGER, 1):
-        with pytest.raises(ActionError, match=f"no target of the files belongs to user {uid}"):
+        with pytest.raises(ActionError, match=f"no target or source of the files belongs to user {uid}"):
             broker.begin(account_by_uid(uid))
     assert top.exists()
 
@@ -81,7 +85,7 @@ def test_a_target_that_says_nobody_has_no_worker_of_roots_begun(top: Path, targe
     (top / "etc/rules/other.yaml").write_text(f"targets:\n  other: {target}\n")
     broker = launch.Broker(*program.start_broker(str(top / "etc")))
     try:
-        with pytest.raises(ActionError, match="no target of the files belongs to user 0"):
+        with pytest.raises(ActionError, match="no target or source of the files belongs to user 0"):
             broker.begin(account_by_uid(0)).close()
     finally:
         broker.close()
@@ -99,10 +103,61 @@ def test_it_begins_workers_of_those_as_whom_programs_of_sources_run(top: Path) -
         for account in (account_by_name("nobody"), account_by_uid(BOT, BOT)):
             broker.begin(account).close()
         for uid in (0, STRANGER):
-            with pytest.raises(ActionError, match=f"no target of the files belongs to user {uid}"):
+            with pytest.raises(ActionError, match=f"no target or source of the files belongs to user {uid}"):
                 broker.begin(account_by_uid(uid))
     finally:
         broker.close()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "type: jsonl, files: {bot}/*.jsonl, values: {{n: {{count: n}}}}",
+        "type: json_file, file: {bot}/state.json, values: {{n: n}}",
+        "type: log, files: {bot}/bot.log, values: {{n: {{count: n}}}}",
+        "type: textfile, folder: {bot}",
+        "type: sql, file: {bot}/bot.db, queries: [{{query: SELECT 1 AS n, values: {{n: n}}}}]",
+        "type: process, pid_file: {bot}/bot.pid",
+        "type: systemd, units: [bot.service], user: nobody",
+        "type: log, files: {top}/bot.log, user: nobody, values: {{n: {{count: n}}}}",
+        "type: jsonl, files: {top}/*.jsonl, user: '65534', values: {{n: {{count: n}}}}",
+        "type: json_file, file: {top}/state.json, values: {{n: n}}",
+        "type: log, unit: bot.service, user: nobody, values: {{n: {{count: n}}}}",
+        "type: textfile, folder: {top}/nowhere",
+    ],
+)
+def test_it_begins_workers_of_those_as_whom_sources_are_read(top: Path, said: str) -> None:
+    """Of each: whom a read asks is whom the files allow, and nobody else."""
+    (top / "etc/watchdog.yaml").write_text(f"sources:\n  it: {{{said.format(bot=top / 'bot', top=top)}}}\n")
+    (top / "etc/rules/bot.yaml").unlink()
+    source = config.load(top / "etc", environ={}).sources["it"]
+    asked = AskedExecutor()
+    token = owner_executor.set(asked)
+    with contextlib.suppress(SourceError):
+        source.read({}, {}, 1_700_000_000_000)  # type: ignore[union-attr]
+    owner_executor.reset(token)
+
+    assert allowed.allowed(config.load(top / "etc", environ={}))["accounts"] == asked.uids
+    broker = launch.Broker(*program.start_broker(str(top / "etc")))
+    try:
+        for uid in asked.uids:
+            broker.begin(account_by_uid(uid, uid)).close()
+        for uid in {0, BOT, STRANGER} - {*asked.uids}:
+            with pytest.raises(ActionError, match=f"no target or source of the files belongs to user {uid}"):
+                broker.begin(account_by_uid(uid))
+    finally:
+        broker.close()
+
+
+class AskedExecutor(DirectExecutor):
+    """Notes as whom something was to be done, and does nothing."""
+
+    def __init__(self) -> None:
+        self.uids: list[int] = []
+
+    def call(self, target: Target, function: Any, *args: Any, **kwargs: Any) -> Any:
+        self.uids.append(target_account(target).uid)
+        raise ActionError("nothing is done")
 
 
 def test_it_asks_systemd_for_what_a_plan_names_and_for_nothing_else(broker: launch.Broker) -> None:
@@ -121,7 +176,7 @@ def test_files_that_somebody_else_has_changed_meanwhile_allow_nothing(broker: la
     (top / "etc/rules/bot.yaml").write_text(text.replace("plans:", f"  two: {{repo: {top}/mine}}\nplans:"))
     os.chown(top / "etc/rules/bot.yaml", STRANGER, STRANGER)
 
-    with pytest.raises(ActionError, match=f"no target of the files belongs to user {STRANGER}"):
+    with pytest.raises(ActionError, match=f"no target or source of the files belongs to user {STRANGER}"):
         broker.begin(account_by_uid(STRANGER, STRANGER))
 
 
@@ -266,7 +321,7 @@ def test_what_it_is_told_counts_once_and_from_whoever_was_root_alone(top: Path) 
         broker.tell({"accounts": [], "units": []})
         broker.tell({"accounts": [0], "units": ["stop ssh.service"]})
 
-        with pytest.raises(ActionError, match="no target of the files belongs to user 0"):
+        with pytest.raises(ActionError, match="no target or source of the files belongs to user 0"):
             broker.begin(account_by_uid(0)).close()
         with pytest.raises(ActionError, match="no plan of the files may"):
             broker.systemctl("stop", "ssh.service", 1_000)

@@ -89,7 +89,7 @@ def _programs_of_sources(draft: Draft, uid: int | None) -> Iterator[_NamedProgra
         if isinstance(entry.model, ProgramSource):
             try:
                 runs_as = _account(entry.model.owner(), uid)
-            except ActionError:
+            except (ActionError, FileNotFoundError):
                 runs_as = None
             for call in entry.model.programs():
                 yield _NamedProgram(entry, (call.key,), runs_as, call)

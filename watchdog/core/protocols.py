@@ -102,6 +102,12 @@ class Match(NamedTuple):
     why: str = ""
     """Where it matched and says nothing all the same: ``no number``."""
 
+    def map_texts(self, change: Callable[[str], str]) -> Match:
+        """The same, with what was read changed so."""
+        return self._replace(
+            found=tuple(map(change, self.found)), nearest=tuple(map(change, self.nearest)), why=change(self.why)
+        )
+
 
 @runtime_checkable
 class ExplainedSource(Source, Protocol):
@@ -187,15 +193,20 @@ class NeededFiles(NamedTuple):
 
 
 @runtime_checkable
-class ProgramSource(Source, Protocol):
+class OwnedSource(Source, Protocol):
+    """One that may be read by somebody else than us: who its files belong to, or as whom its program is run."""
+
+    def owner(self) -> Target:
+        """Who that is; `Target()`: we. Raises ActionError, or FileNotFoundError, when that cannot be told."""
+        ...
+
+
+@runtime_checkable
+class ProgramSource(OwnedSource, Protocol):
     """One that runs what its entry names."""
 
     def programs(self) -> tuple[ProgramCall, ...]:
         """Who may write them is looked at ahead of the first run."""
-        ...
-
-    def owner(self) -> Target:
-        """As whom they are run. Raises ActionError when that cannot be told."""
         ...
 
 

@@ -65,13 +65,14 @@ class LogFolder:
         hidden = name.startswith(".") and not self._pattern.startswith(".")
         return self._matches(name) is not None and not hidden
 
-    def _belongs(self, name: str) -> bool:
+    def belongs(self, name: str) -> bool:
+        """Whether the pattern names it, or named it before a rotation."""
         return not name.endswith(_PACKED) and (self.is_named(name) or self.is_named(rotated_name(name)))
 
     def find(self, beside: Iterable[str] = ()) -> list[FoundFile]:
         """All there are now, each once, oldest first. `beside`: other names that are looked at, too."""
         others = frozenset(beside)
-        return self._look(name for name in self._names() if name in others or self._belongs(name))
+        return self._look(name for name in self._names() if name in others or self.belongs(name))
 
     def find_renamed(self, keys: set[FileKey]) -> list[FoundFile]:
         """Of files that are lost: those that still lie in the folder, whatever they are called now."""

@@ -85,7 +85,8 @@ def find_by_pid_file(path: Path, user: str | None) -> psutil.Process | None:
 def _read_pid_file(path: Path, user: str | None) -> pid_file.PidFile | None:
     """By the owner of its folder, unless that is us, or root: in nobody else's folder is a name looked up. Raises ActionError."""
     try:
-        found: pid_file.PidFile | None = call_owner(path.parent, user, pid_file.find_file, path)
+        whose = None if user is None or user.isdecimal() else user  # a number need not be an account's
+        found: pid_file.PidFile | None = call_owner(path.parent, whose, pid_file.find_file, path)
     except FileNotFoundError:
         return None
     return found

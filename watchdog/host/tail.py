@@ -19,9 +19,12 @@ from watchdog.core.model import JsonObject
 from watchdog.host.log_files import FileKey, FoundFile, LogFolder, is_gzip, open_log_folder, unpacked
 from watchdog.host.log_identity import identify
 from watchdog.host.log_position import MAX_FILES, TAIL, Position, hash_bytes, kept
+from watchdog.host.plain_log import PlainLog
 
 MAX_LINE = 1 << 20
 """Bytes; a longer line is passed over as a whole."""
+LEAST_TIME = 0.25
+"""s that are read whatever the time is."""
 _CHUNK = 128 << 10
 _MAX_TRIES = 5
 """To unpack up to where it was read; what takes longer than a look each time is let go."""
@@ -81,6 +84,11 @@ class _Budget:
     def __init__(self, max_bytes: int, deadline: float | None) -> None:
         self.left, self._deadline = max_bytes, deadline
 
+    def begin(self) -> None:
+        """To find out which file is which may have taken all of the time; a look that reads nothing would never end it."""
+        if self._deadline is not None:
+            self._deadline = max(self._deadline, time.monotonic() + LEAST_TIME)
+
     @property
     def is_late(self) -> bool:
         return self._deadline is not None and time.monotonic() >= self._deadline
@@ -122,6 +130,7 @@ class _Tail:
         to_read = identify(self._folder, self._files, self._positions, self._since)
         for each in to_read:
             self._positions[each.key].seen = -1
+        budget.begin()
         for each in to_read:
             if budget.is_spent:
                 return
@@ -129,48 +138,73 @@ class _Tail:
                 yield from self._read_file(each, file, budget)
 
     def _find(self) -> list[FoundFile]:
-        """Also those that were renamed to what nobody foresaw."""
-        files = self._folder.find(each.name for each in self._positions.values() if each.name is not None)
+        """Also those that were renamed to what nobody foresaw; not what has got their inode since, and is another log's."""
+        names = {each.name: each for each in self._positions.values() if each.name is not None}
+        files = [
+            each
+            for each in self._folder.find(names)
+            if each.name not in names or self._folder.belongs(each.name) or self._is_known(each)
+        ]
         lost = {key for key, each in self._positions.items() if not each.gone} - {each.key for each in files}
         for each in files:
             if each.key in self._positions:
                 self._positions[each.key].gone = False
         if not lost:
             return files
-        renamed = self._folder.find_renamed(lost)
+        renamed = [each for each in self._folder.find_renamed(lost) if self._is_known(each)]
         for each in renamed:
             self._positions[each.key].name = each.name
         for key in lost - {each.key for each in renamed}:
             self._positions[key].gone = True
         return sorted([*files, *renamed], key=lambda each: each.order)
 
+    def _is_known(self, found: FoundFile) -> bool:
+        """Whether what was read of it is there still."""
+        position = self._positions.get(found.key)
+        if position is None or not position.offset:
+            return False
+        with contextlib.suppress(FileNotFoundError), self._folder.open(found) as file:
+            return position.is_unchanged(found) or position.fits(file, found.size)
+        return False
+
     def _read_file(self, found: FoundFile, file: BinaryIO, budget: _Budget) -> Iterator[bytes]:
         position = self._positions[found.key]
         position.mtime_ns = found.mtime_ns
         lines = self._packed_lines if position.packed else self._plain_lines
-        try:
-            for line in lines(found, file, position, budget):
-                if position.begins_in is None:
-                    yield line
-                elif (half := self._take_first_half(position)) is not None:
-                    yield half + line
-        finally:
-            position.note(file)
+        for line in lines(found, file, position, budget):
+            if position.begins_in is None:
+                yield line
+            elif (half := self._take_first_half(position)) is not None:
+                yield half + line
 
     def _plain_lines(self, _: FoundFile, file: BinaryIO, position: Position, budget: _Budget) -> Iterator[bytes]:
-        file.seek(position.offset)
         if (
             not position.offset and os.pread(file.fileno(), 1, 0) == b"\0"
         ):  # who goes on at his own place after a truncation leaves a hole
-            position.offset = file.seek(0, os.SEEK_DATA)
-        rest = yield from self._lines(file.read, position, budget)
-        if rest is not None:
+            try:
+                position.offset = file.seek(0, os.SEEK_DATA)
+            except OSError:  # nothing but a hole
+                position.offset = os.fstat(file.fileno()).st_size
+        log = PlainLog(file, position)
+        if log.is_another:
+            return  # the next look finds out what became of it
+        try:
+            rest = yield from self._lines(log.read, position, budget)
+        finally:
+            log.note()
+        if rest is not None and not log.is_another:
             position.seen = position.offset + rest
 
     def _packed_lines(self, found: FoundFile, file: BinaryIO, position: Position, budget: _Budget) -> Iterator[bytes]:
         if position.offset and _unpacked_size(found, file) == position.offset & 0xFFFFFFFF:
             position.seen = found.size
             return
+        try:
+            yield from self._unpacked_lines(found, file, position, budget)
+        finally:
+            position.note(file)
+
+    def _unpacked_lines(self, found: FoundFile, file: BinaryIO, position: Position, budget: _Budget) -> Iterator[bytes]:
         with unpacked(file) as stream:
             try:
                 if (last := _pass_over(stream, position.offset, budget)) is None:

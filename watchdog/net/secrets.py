@@ -6,6 +6,7 @@ import base64
 import os
 import re
 import stat
+import string
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +17,9 @@ MAX_BYTES = 64 << 10
 """Bytes of a secret, or of a file of headers; more is something else."""
 TOKEN_PATTERN = re.compile(r"[!-~]+")
 """What may stand in a header after `Bearer`."""
+
+
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 _PIECE = 8
@@ -119,10 +123,11 @@ def _hide_one(text: str, secret: str) -> str:
     size = min(len(secret), _PIECE)
     if not size:
         return text
+    lowered, secret = text.translate(_LOWER), secret.translate(_LOWER)  # as a content type is told
     pieces = {secret[start : start + size] for start in range(len(secret) - size + 1)}
     shown, end = list[str](), 0  # up to where it is hidden
     for place, character in enumerate(text):
-        if text[place : place + size] in pieces:
+        if lowered[place : place + size] in pieces:
             if shown[-1:] != ["***"]:
                 shown.append("***")
             end = place + size

@@ -95,7 +95,10 @@ class CommandSource(SourceModel):
 
     def owner(self) -> Target:
         """As whom. Raises ActionError when that cannot be told."""
-        return owned_path.owner_of(Path(self.cwd) if self.cwd is not None else None, self.user)
+        try:
+            return owned_path.owner_of(Path(self.cwd) if self.cwd is not None else None, self.user)
+        except FileNotFoundError as problem:
+            raise ActionError(f"{self.cwd}: {problem.strerror} — mend cwd, or make the folder") from None
 
     def read(self, state: SourceState, cache: SourceCache, now: Millis) -> list[Sample]:  # noqa: ARG002
         """What it prints, with how it ended and how long it took. Cache: the lines of the last page."""

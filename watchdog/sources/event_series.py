@@ -15,17 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from watchdog.core.model import Labels, Millis, Sample
 from watchdog.sources.series_limits import MAX_VALUE
+from watchdog.sources.time_budget import MAX_STEPS, TimeBudget
 
 MAX_LABEL_SETS = 1_000
 """Of one metric. Counters that are known stay; of last values the one makes room of which nothing was heard for longest."""
 MAX_SERIES = 10_000
 """Of all metrics together."""
-MAX_STEPS = 60
-"""Times at which the counters of a span are said that was slept through."""
-_MIN_STEPS = 4
-_MIN_LAST_TIMES = 8
-_MAX_CELLS = 240_000
-"""What `series_limits` takes of one read, about: samples × different times, of which a few may always be."""
 
 Kind = Literal["count", "sum", "last"]
 _LabelValue = Annotated[str, Field(max_length=MAX_VALUE)]
@@ -115,8 +110,7 @@ class EventSeries:
             if self._bounds:
                 self._earlier.append((self._bounds[0], self._totals()))
         self._earlier = [each for each in self._earlier if each[0] < self._said_at]
-        while len(self._earlier) > _MIN_STEPS and self._cells() > _MAX_CELLS:
-            self._earlier = self._earlier[1::2]
+        self._earlier = self._budget().fewer_steps(self._earlier)
         self._settle_last()
         return self._said_at
 
@@ -187,7 +181,7 @@ class EventSeries:
         """Those of this read have no more different times than may be: the latest of some neighbours'."""
         fresh = [(value.sets, key) for value in self._lasts for key in value.touched if key in value.sets]
         times = sorted({sets[key][1] for sets, key in fresh})
-        size = -(-len(times) // (self._max_times() // 2))
+        size = -(-len(times) // (self._budget().last_times(self._earlier) // 2))
         latest = {
             t: part[-1]
             for start in range(0, len(times), max(size, 1))
@@ -202,24 +196,15 @@ class EventSeries:
         """Those that are older than may be told apart were said before, and are not said anew by it: all at one time."""
         said = [(value.name, value.plan.labels, key, *now) for value in self._lasts for key, now in value.sets.items()]
         times = sorted({t for *_, t in said}, reverse=True)
-        exact = set(times[: self._max_times() - 1])
+        exact = set(times[: self._budget().last_times(self._earlier) - 1])
         return [
             Sample(name, _labels(names, key), min(t if t in exact else times[-1], self._now), value)
             for name, names, key, value, t in said
         ]
 
-    def _max_times(self) -> int:
-        """Different times that last values may have beside those of the counters."""
-        times = len(self._earlier) + 2
-        return max(_MIN_LAST_TIMES, _MAX_CELLS // self._count_samples() - times)
-
-    def _cells(self) -> int:
-        return (len(self._earlier) + 2 + _MIN_LAST_TIMES) * self._count_samples()
-
-    def _count_samples(self) -> int:
-        """At most so many are said; with a few of whoever says more of its own."""
+    def _budget(self) -> TimeBudget:
         counters = sum(max(len(value.sets), 1) for value in self._counters)
-        return counters * (len(self._earlier) + 2) + sum(len(value.sets) for value in self._lasts) + 20
+        return TimeBudget(counters, sum(len(value.sets) for value in self._lasts))
 
 
 def _kept_sets(plan: SeriesPlan, kept: KeptSeries | None) -> dict[tuple[str, ...], tuple[float, Millis]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
@@ -33,6 +34,9 @@ def _validate_headers(headers: dict[str, Secret]) -> dict[str, Secret]:
 Headers = Annotated[dict[str, Secret], AfterValidator(_validate_headers)]
 _SHORTEST_SECRET = 4
 """Characters; what is shorter stands in many a word."""
+_SHORTEST_WORD = 8
+"""The same of what may be a secret, and may be an ordinary word."""
+_WORD = re.compile(r'[^\s"\\]+')
 
 
 class BasicAuth(ConnectionModel):
@@ -163,6 +167,20 @@ def secret_texts(headers: Mapping[str, str]) -> list[str]:
     values = [value for name, value in headers.items() if name != "Accept" and _HEADERS.get(name) != value]
     values += [secrets.password_of(value) for value in values]
     return [text for value in values for text in (value, value.partition(" ")[2]) if len(text) >= _SHORTEST_SECRET]
+
+
+def sent_secrets(url: str, headers: Mapping[str, str], body: str = "", names: str = "") -> list[str]:
+    """The same of a whole request: a key may stand in its query or in its body, too. `names`: what errors tell of the entry
+    itself, in which words of a body may stand as well."""
+    parts = urlsplit(url)
+    told = f"{parts.netloc}{parts.path} {names}"
+    said = [value for _, value in parse_qsl(parts.query)] + _WORD.findall(body)
+    long = [text for text in said if len(text) >= _SHORTEST_WORD and not _overlap(text, told)]
+    return [*secret_texts(headers), *long, *map(quote, long)]
+
+
+def _overlap(text: str, told: str) -> bool:
+    return any(text[start : start + _SHORTEST_WORD] in told for start in range(len(text) - _SHORTEST_WORD + 1))
 
 
 def at_address(url: str, fault: SourceError, note: str = "") -> SourceError:

@@ -14,7 +14,7 @@ from watchdog.core.text import shorten
 from watchdog.net.deadline import Deadline
 from watchdog.net.errors import HttpError
 from watchdog.net.secrets import SecretError, hide
-from watchdog.sources.http_client import HttpSource, at_address, secret_texts
+from watchdog.sources.http_client import HttpSource, at_address, sent_secrets
 from watchdog.sources.http_login import Login
 from watchdog.sources.interval import Interval
 from watchdog.sources.json_document import parse_document
@@ -87,7 +87,12 @@ class HttpJsonSource(HttpSource):
         """What each expression matches in the answer."""
         from watchdog.sources.json_explain import explain  # paid when somebody asks
 
-        return explain(self._read_document({}, self.read_deadline(), now), self.values, self._timing(now))
+        cache = SourceCache()
+        try:
+            found = explain(self._read_document(cache, self.read_deadline(), now), self.values, self._timing(now))
+        except SourceError as fault:
+            raise SourceError(hide(str(fault), *cache.get("sent", ()))) from None
+        return [each.map_texts(lambda text: hide(text, *cache.get("sent", ()))) for each in found]
 
     def _timing(self, now: Millis) -> Timing:
         return Timing(now, now, self.time, self.zone)
@@ -130,5 +135,5 @@ class HttpJsonSource(HttpSource):
             body = b"" if self.body is None else self.body.get_secret_value().encode(errors="replace")
             if not any(name.lower() == "content-type" for name in headers):
                 headers = {**headers, "Content-Type": "application/json"}
-        cache["sent"] = secret_texts(headers)
+        cache["sent"] = sent_secrets(self.url, headers, "" if body is None else body.decode(), repr(self.values))
         return self.fetcher(cache).request(self.method, self.url, headers, deadline, self.max_bytes, body)

@@ -11,7 +11,8 @@ from pydantic import Field, field_validator
 from watchdog.core.errors import ActionError, SourceError
 from watchdog.core.model import FilePath, Millis, Sample
 from watchdog.core.protocols import Match, SourceCache, SourceState
-from watchdog.host.owned_path import call_owner
+from watchdog.core.target import Target
+from watchdog.host.owned_path import call_owner, owner_of
 from watchdog.sources.interval import READ_DEADLINE_MS, Interval
 from watchdog.sources.json_path import JsonPath
 from watchdog.sources.json_values import JsonValues, Zone
@@ -52,6 +53,10 @@ class JsonFileSource(SourceModel):
     @property
     def identity(self) -> str:
         return self.file if self.user is None else f"{self.file} of {self.user}"
+
+    def owner(self) -> Target:
+        """As whom it is read, see `core.protocols.OwnedSource`."""
+        return owner_of(Path(self.file).parent, self.user)
 
     def read(self, state: SourceState, cache: SourceCache, now: Millis) -> list[Sample]:  # noqa: ARG002
         """What the document says, as of the time that it says, and how old the file is, as of now."""

@@ -12,7 +12,8 @@ from watchdog.core.errors import ActionError, SourceError
 from watchdog.core.model import FilePath, Millis, Sample
 from watchdog.core.protocols import Match, SourceCache, SourceState
 from watchdog.core.schedule import parse_zone
-from watchdog.host.owned_path import call_owner
+from watchdog.core.target import Target
+from watchdog.host.owned_path import call_owner, owner_of
 from watchdog.sources.interval import READ_DEADLINE_MS, Interval
 from watchdog.sources.json_path import JsonPath
 from watchdog.sources.jsonl_values import LineValues
@@ -61,6 +62,10 @@ class JsonlSource(SourceModel):
     def identity(self) -> str:
         return self.files
 
+    def owner(self) -> Target:
+        """As whom it is read, see `core.protocols.OwnedSource`."""
+        return owner_of(Path(self.files).parent, self.user)
+
     def read(self, state: SourceState, cache: SourceCache, now: Millis) -> list[Sample]:
         """State: how far the files were read, and what the values stand at. Cache: when the counters were said last."""
         from watchdog.sources.jsonl_reader import read_jsonl  # jmespath: paid when it is read
@@ -85,7 +90,8 @@ class JsonlSource(SourceModel):
         except FileNotFoundError:
             raise SourceError(f"there is no folder {folder} — is the path of files right?") from None
         except ActionError as error:
-            raise SourceError(" ".join(str(error).split())) from None
+            text = " ".join(str(error).split())
+            raise SourceError(text if " — " in text else f"{text} — mend files, or user") from None
 
     def _spec(self) -> JsonlSpec:
         from watchdog.sources.jsonl_reader import JsonlSpec

@@ -12,13 +12,10 @@ from watchdog.sources.compiled_path import Find, compile_condition, compile_path
 from watchdog.sources.json_path import to_label, to_number
 from watchdog.sources.jsonl_values import LineValue
 from watchdog.sources.series_limits import MAX_SERIES_TEXT, MAX_VALUE
+from watchdog.sources.time_budget import TimeBudget
 
 _FORGOTTEN_AFTER: Millis = 86_400_000
 """A set of labels of which nothing came for a day makes room, where there is none."""
-MAX_TIMES = 8
-"""Different times of `last` values that one read may always have."""
-_MAX_CELLS = 125_000
-"""Half of what `series_limits` takes of one read: samples × different times."""
 
 Take = Callable[[Any], None]
 """(document) → its part in one value."""
@@ -45,11 +42,11 @@ class _Value:
     """All series of one metric."""
 
     def __init__(self, name: str, said: LineValue, kept: object) -> None:
-        self.name, self.said = name, said
+        self.name, self.said, self.kind = name, said, said.kind
         self.names = list(said.labels)
         self.rows: dict[_Key, Row] = {}
         """By labels as they stand in the lines; one whose labels cannot be written so stands here twice."""
-        if isinstance(kept, dict) and kept.get("labels") == self.names:
+        if isinstance(kept, dict) and (kept.get("kind"), kept.get("labels")) == (self.kind, self.names):
             for texts, value, t in kept["rows"]:
                 row = Row(self.names, tuple(texts), float(value), t, is_new=False)
                 self.rows[row.texts] = row
@@ -61,7 +58,11 @@ class _Value:
         return list({id(row): row for row in self.rows.values()}.values())
 
     def to_json(self) -> JsonObject:
-        return {"labels": self.names, "rows": [[list(row.texts), row.value, row.t] for row in self.series]}
+        return {
+            "kind": self.kind,
+            "labels": self.names,
+            "rows": [[list(row.texts), row.value, row.t] for row in self.series],
+        }
 
 
 class Book:
@@ -172,9 +173,10 @@ class Book:
         """Of each counter the value of each of its series by now."""
         return [[row.value for row in value.series] for value in self._counters]
 
-    @property
-    def counted_series(self) -> int:
-        return sum(len(value.rows) for value in self._counters)
+    def budget(self) -> TimeBudget:
+        """By the series that there are by now."""
+        counters, lasts = (sum(len(each.rows) for each in part) for part in (self._counters, self._lasts))
+        return TimeBudget(counters, lasts)
 
     def counter_samples(
         self, previous: Millis | None, earlier: list[tuple[Millis, list[list[float]]]], final: Millis
@@ -191,8 +193,8 @@ class Book:
                 samples.append(Sample(value.name, row.labels, final, row.value))
         return samples
 
-    def settle_last(self, time_of: Callable[[Any], Millis]) -> None:
-        """Gives the last values of this read their time. `time_of`: of a line."""
+    def settle_last(self, time_of: Callable[[Any], Millis], most: int) -> None:
+        """Gives the last values of this read their time. `time_of`: of a line; `most`: different times there may be."""
         fresh = []
         for value in self._lasts:
             for row in value.series:
@@ -207,19 +209,15 @@ class Book:
                         t = min(t + 1, self._now)
                 row.value, row.t = number, t
                 fresh.append(row)
-        most = self._max_last_times()
         stamps = _fewer([row.t or 0 for row in fresh], most // 2, latest=True)
         for row in fresh:
             row.t = stamps[row.t or 0]
 
-    def last_samples(self) -> list[Sample]:
-        """All that were ever there, at their time."""
+    def last_samples(self, most: int) -> list[Sample]:
+        """All that were ever there, at their time; `most`: as above."""
         rows = [(value.name, row) for value in self._lasts for row in value.series if row.t is not None]
-        stamps = _fewer([min(row.t or 0, self._now) for _, row in rows], self._max_last_times(), latest=False)
+        stamps = _fewer([min(row.t or 0, self._now) for _, row in rows], most, latest=False)
         return [Sample(name, row.labels, stamps[min(row.t or 0, self._now)], row.value) for name, row in rows]
-
-    def _max_last_times(self) -> int:
-        return max(MAX_TIMES, _MAX_CELLS // max(self._size, 1))
 
     def to_json(self) -> JsonObject:
         return {value.name: value.to_json() for value in [*self._counters, *self._lasts]}

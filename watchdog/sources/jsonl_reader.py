@@ -14,14 +14,11 @@ from watchdog.host.tail import matches_any, newest_lines, read_new_lines
 from watchdog.sources.compiled_path import Find, compile_path
 from watchdog.sources.jsonl_book import Book
 from watchdog.sources.jsonl_values import LineValue
+from watchdog.sources.time_budget import MAX_STEPS
 from watchdog.sources.timestamps import parse_timestamp
 
 FIRST_BYTES = 256 << 10
 """Of what is there at the first read, so much is looked at for `last` values."""
-_MAX_STEPS = 60
-"""Times at which the counters of a span that was slept through are said."""
-_MAX_CELLS = 125_000
-_MIN_STEPS = 4
 _AROUND = " \t\r\ufeff"
 """What may stand around an object; the last at the beginning of a file, by editors of another system."""
 _scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
@@ -104,10 +101,12 @@ class _Read:
             raise no_files(self._spec.files)
         if has_read:
             self._last_event = self._time_of(self._newest)
-        self._book.settle_last(self._time_of)
-        at = self._final_time()
-        samples = self._book.counter_samples(self._previous, self._steps_before(at), at)
-        samples += [*self._book.last_samples(), *self._own_samples()]
+        at, budget = self._final_time(), self._book.budget()
+        steps = budget.fewer_steps(self._steps_before(at))
+        last_times = budget.last_times(steps)
+        self._book.settle_last(self._time_of, last_times)
+        samples = self._book.counter_samples(self._previous, steps, at)
+        samples += [*self._book.last_samples(last_times), *self._own_samples()]
         state: JsonObject = {
             "tail": self._tail,
             "at": at if has_read else self._kept_at,
@@ -177,10 +176,7 @@ class _Read:
         """Times between the last read and this one at which the counters are said; none where the two lie close together."""
         if self._previous is None or self._find_time is None or self._now - self._previous <= 2 * self._spec.every:
             return []
-        steps, span, series = _MAX_STEPS, self._now - self._previous, self._book.counted_series
-        while steps > _MIN_STEPS and (steps + 2) ** 2 * series > _MAX_CELLS:
-            steps //= 2
-        width = max(self._spec.every, -(-span // steps))
+        width = max(self._spec.every, -(-(self._now - self._previous) // MAX_STEPS))
         return list(range(self._previous + width, self._now, width))
 
     def _pass_bounds(self, at: Millis) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, FiniteFloat, model_validator
 
@@ -41,6 +41,11 @@ class LineValue(ConfigModel):
         if len(self.labels) > _MAX_LABELS:
             raise ValueError(f"at most {_MAX_LABELS} labels are read")
         return self
+
+    @property
+    def kind(self) -> Literal["count", "sum", "last"]:
+        """Which of the three is said."""
+        return "count" if self.count is not None else "sum" if self.sum is not None else "last"
 
     @property
     def condition(self) -> str | None:

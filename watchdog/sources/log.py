@@ -13,6 +13,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from watchdog.core.errors import ActionError, SourceError
 from watchdog.core.model import FilePath, Millis, Sample
 from watchdog.core.protocols import Match, SourceCache, SourceState
+from watchdog.core.target import Target
+from watchdog.host.owned_path import call_owner, owner_of
 from watchdog.sources.interval import Interval
 from watchdog.sources.log_reader import LogReading, LogResult, LogState
 from watchdog.sources.log_rules import LogRules
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from watchdog.sources.log_journal import Unit
 
 _WILDCARDS = re.compile(r"[*?\[]")
+_MIN_READ_MS = 500
+"""That the reading of files may take, however often they are read."""
 _ANSWER_MS = 500
 """Of the time that a read may take, what is left for the answer of whoever reads."""
 
@@ -41,7 +45,7 @@ class LogSource(SourceModel, LogRules):
     every: Interval = 1_000
     """Time from one read to the next."""
     timeout: Interval = 5_000
-    """Most time one read may take; what is left of the log is read by the next ones."""
+    """Most time one read may take. What is left of files after `every`, of a journal after this, is read by the next ones."""
     max_bytes: int = Field(8 * 2**20, ge=2 * 2**20, le=256 * 2**20)
     """Most bytes that one read takes; the next one goes on from there."""
 
@@ -78,6 +82,10 @@ class LogSource(SourceModel, LogRules):
     def identity(self) -> str:
         return f"{self.files or self.unit}{'' if self.user is None else f' of {self.user}'}"
 
+    def owner(self) -> Target:
+        """As whom it is read, see `core.protocols.OwnedSource`."""
+        return Target() if self.files is None else owner_of(Path(self.files).parent, self.user)
+
     def read(self, state: SourceState, cache: SourceCache, now: Millis) -> list[Sample]:
         """What came of all events so far. State: `LogState`. Cache: of which time the counters were that were said last; of a log
         that is not there yet, that it was not."""
@@ -99,7 +107,6 @@ class LogSource(SourceModel, LogRules):
 
     def explain(self, now: Millis) -> tuple[Match, ...]:
         """What each expression finds in the newest events."""
-        from watchdog.host.owned_path import call_owner
         from watchdog.sources import log_files, log_journal
 
         deadline = time.monotonic() + self.timeout / 1_000
@@ -118,7 +125,6 @@ class LogSource(SourceModel, LogRules):
         self, before: LogState, cache: SourceCache, now: Millis, deadline: float
     ) -> tuple[LogResult, dict[str, float]]:
         """What is so now, and by how much that lags behind. Raises ActionError, FileNotFoundError, SourceError."""
-        from watchdog.host.owned_path import call_owner
         from watchdog.sources import log_files, log_journal
 
         previous: Millis | None = cache.get("at")
@@ -127,7 +133,9 @@ class LogSource(SourceModel, LogRules):
             result, lag = log_journal.follow_unit(self._unit, reading, before, self, now, self.max_bytes, deadline)
             return result, {"log_lag_seconds": lag}
         before = before if before.files else before.model_copy(update={"files": cache.get("absent", {})})
-        budget = log_files.LogBudget(self.max_bytes, round((deadline - time.monotonic()) * 1_000), self.every)
+        # what was read is kept, and judged, when a read ends: so one of a long log ends soon, and the next goes on
+        soon = min(max(self.every, _MIN_READ_MS), round((deadline - time.monotonic()) * 1_000))
+        budget = log_files.LogBudget(self.max_bytes, soon, self.every)
         args = (self.files, _rules(self), before, previous, now, budget)
         read: log_files.LogRead = call_owner(Path(self.files).parent, self.user, log_files.read_log_events, *args)
         if not read.there:

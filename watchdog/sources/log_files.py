@@ -55,7 +55,9 @@ def read_log_events(
         lines = tail.read_new_lines(files, state, budget.max_bytes, deadline)
         assert isinstance(lines, Generator)
         with contextlib.closing(lines):  # then `state` stands for what came out of it
-            for line in lines:
+            for number, line in enumerate(lines):
+                if not number:
+                    deadline = max(deadline, time.monotonic() + tail.LEAST_TIME)
                 reading.add(line)
                 if time.monotonic() >= deadline:
                     break

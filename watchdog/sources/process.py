@@ -11,6 +11,8 @@ from pydantic import field_validator, model_validator
 from watchdog.core.model import FilePath, Millis, Regex, Sample
 from watchdog.core.pattern import search_pattern
 from watchdog.core.protocols import SourceCache, SourceState
+from watchdog.core.target import Target
+from watchdog.host.owned_path import owner_of
 from watchdog.sources.interval import READ_DEADLINE_MS, Interval
 from watchdog.sources.source_model import SourceModel
 
@@ -60,6 +62,12 @@ class ProcessSource(SourceModel):
     @property
     def identity(self) -> str:
         return self._display_name() if self.user is None else f"{self._display_name()} of {self.user}"
+
+    def owner(self) -> Target:
+        """As whom its pid file is read, see `core.protocols.OwnedSource`."""
+        if self.pid_file is None:
+            return Target()
+        return owner_of(Path(self.pid_file).parent, None if (self.user or "").isdecimal() else self.user)
 
     def read(self, state: SourceState, cache: SourceCache, now: Millis) -> list[Sample]:
         """``process_up`` always; the rest when it is up. State: which process it is, whose, since when, and how many others

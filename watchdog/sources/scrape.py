@@ -13,7 +13,7 @@ from watchdog.core.text import shorten
 from watchdog.net import secrets
 from watchdog.net.errors import HttpError
 from watchdog.sources import exposition, openmetrics
-from watchdog.sources.http_client import HttpSource, at_address, secret_texts
+from watchdog.sources.http_client import HttpSource, at_address, sent_secrets
 from watchdog.sources.interval import Interval
 
 ACCEPT_TEXT = "text/plain;version=0.0.4;q=1,text/*;q=0.5,*/*;q=0.1"
@@ -51,7 +51,7 @@ class ScrapeSource(HttpSource):
         limits = exposition.PageLimits(self.max_series, deadline)
         try:
             headers = self.request_headers(ACCEPT_OPENMETRICS if self.openmetrics else ACCEPT_TEXT)
-            cache["sent"] = secret_texts(headers)
+            cache["sent"] = sent_secrets(self.url, headers)
             page = self.fetcher(cache).get(self.url, headers, deadline.total, self.max_bytes)
         except (HttpError, secrets.SecretError) as error:
             raise SourceError(str(error)) from None

@@ -15,7 +15,8 @@ from watchdog.core.errors import ActionError, SourceError, install_command
 from watchdog.core.model import ConfigModel, FilePath, FrozenList, Millis, Sample, SecretFile
 from watchdog.core.protocols import Match, SourceCache, SourceState
 from watchdog.core.schedule import parse_zone
-from watchdog.host.owned_path import call_owner
+from watchdog.core.target import Target
+from watchdog.host.owned_path import call_owner, owner_of
 from watchdog.net import secrets
 from watchdog.net.address import redact_url
 from watchdog.net.deadline import Deadline
@@ -136,6 +137,10 @@ class SqlSource(SourceModel):
     @property
     def _place(self) -> str:
         return str(self._sqlite_path or redact_url(self.url or ""))
+
+    def owner(self) -> Target:
+        """As whom it is read, see `core.protocols.OwnedSource`."""
+        return Target() if (path := self._sqlite_path) is None else owner_of(path.parent, self.user)
 
     def read(self, state: SourceState, cache: SourceCache, now: Millis) -> list[Sample]:  # noqa: ARG002
         """A sample for each number of each row, or SourceError and none. Cache: the connection to a server."""

@@ -124,10 +124,13 @@ def to_samples(queries: Sequence[QuerySpec], tables: Sequence[Table], zone: str,
 
 def _describe_nothing(queries: Sequence[QuerySpec], tables: Sequence[Table]) -> str:
     if not any(table.rows for table in tables):
-        return "the query found no row" if len(queries) == 1 else f"none of the {len(queries)} queries found a row"
+        what = "the query found no row" if len(queries) == 1 else f"none of the {len(queries)} queries found a row"
+        return f"{what} — has the bot written there yet, and is WHERE right?"
     columns = sorted({column for query in queries for column in query.values.values()})
     what = f"no row has a number in {shorten(', '.join(columns), 200)}"
-    return what if all(query.time is None for query in queries) else f"{what} and a time beside it"
+    if all(query.time is None for query in queries):
+        return f"{what} — name columns that hold numbers"
+    return f"{what} and a time beside it — name columns that hold numbers, and times that can be read"
 
 
 def _find_column(table: Table, column: str, number: int) -> int:

@@ -92,6 +92,10 @@ class SystemdSource(SourceModel):
         where = f" in {self.machine}" if self.machine is not None else ""
         return f"{' '.join(self.units)}{whose}{where}"
 
+    def owner(self) -> Target:
+        """As whom it is asked, see `core.protocols.OwnedSource`."""
+        return Target() if self.user is None or self.machine is not None else Target(run_as=self.user)
+
     def read(self, state: SourceState, cache: SourceCache, now: Millis) -> list[Sample]:  # noqa: ARG002
         """What systemd knows of each unit; ``systemd_unit_known 0`` alone of one that it does not know."""
         try:
@@ -117,8 +121,8 @@ class SystemdSource(SourceModel):
                 uid = account_by_name(self.user).uid
             except ActionError:
                 raise ActionError(f"there is no user {self.user} on this machine — mend user") from None
-            whose = Target(run_as=self.user)  # that manager answers its user, without root and without D-Bus
-            return owner_executor.get().call(whose, read_user_units, self.units, uid, self.timeout)
+            # that manager answers its user, without root and without D-Bus
+            return owner_executor.get().call(self.owner(), read_user_units, self.units, uid, self.timeout)
         try:
             return read_units(self.units, self._manager_options(), self.timeout)
         except SystemctlError as error:

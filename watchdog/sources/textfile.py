@@ -11,9 +11,10 @@ from pydantic import Field, field_validator
 from watchdog.core.errors import ActionError, SourceError
 from watchdog.core.model import FilePath, Labels, Millis, Sample
 from watchdog.core.protocols import SourceCache, SourceState
+from watchdog.core.target import Target
 from watchdog.core.telemetry import log
 from watchdog.core.text import shorten
-from watchdog.host.owned_path import call_owner
+from watchdog.host.owned_path import call_owner, owner_of
 from watchdog.net.deadline import Deadline
 from watchdog.sources import exposition
 from watchdog.sources.interval import READ_DEADLINE_MS, Interval
@@ -53,6 +54,10 @@ class TextfileSource(SourceModel):
     @property
     def identity(self) -> str:
         return f"{self.folder}/{self.files}"
+
+    def owner(self) -> Target:
+        """As whom it is read, see `core.protocols.OwnedSource`."""
+        return owner_of(Path(self.folder), self.user)
 
     def read(self, state: SourceState, cache: SourceCache, now: Millis) -> list[Sample]:  # noqa: ARG002
         """The samples of all files that are well, as old as their files; and which files there are. Cache: the lines that each

@@ -7,7 +7,8 @@ What is kept, and what is not:
 - A series only moves forward. A sample that is not newer than the newest mark of its series (a value, or the note that
   it was gone) is dropped: sources may repeat what they have said.
 - A sample may be older than others of its source: it gets a column of its own between theirs.
-- Samples older than anything reads, or more than ten minutes ahead of `now`, are dropped.
+- Samples older than anything reads, or more than ten minutes ahead of `now`, are dropped. Those of a time that was slept
+  through are history all the same, see `late_samples`.
 - A series that a source no longer delivers is marked as gone at `now`, and forgotten once nothing can read it any more.
   So is all of a source that is neither kept nor lost any longer.
 - When the clock is set back by more than a minute, samples from the time that has not come yet are forgotten.
@@ -23,6 +24,7 @@ import numpy as np
 from watchdog.core.model import Labels, Millis, Sample
 from watchdog.tsdb.head_page import MAX_AHEAD, RETENTION_SLACK, HeadPage, RowIndices, merge_head_pages
 from watchdog.tsdb.labels import LOOKBACK_DELTA, METRIC_NAME_LABEL, SOURCE_LABEL, Matcher, retarget_key, series_key
+from watchdog.tsdb.late_samples import LateSamples
 from watchdog.tsdb.page import NO_DOWNTIME, STALE, TIME_MIN, Floats, Ints, PageList, is_missing
 from watchdog.tsdb.pages_by_source import PagesBySource
 
@@ -78,6 +80,8 @@ class Head(PageList):
         """Source → metrics that were written down since the history began, whether samples of them are still held or not."""
         self._target_by_source = target_by_source
         self._now: Millis = TIME_MIN
+        self.late_samples: LateSamples | None = None
+        """Set by who writes them down."""
 
     # ─ in ─
 
@@ -95,12 +99,14 @@ class Head(PageList):
         read = list(samples)
         v = np.array([sample[3] for sample in read], np.float64)
         batch = self._ingest_plan(source, read, now)
-        if batch.single_page is not None and len(times := {sample[2] for sample in read}) == 1:
-            (at,) = times
-            if batch.single_page.append_full_row(now, at, v):
-                self._finish_read(source, now, batch.other_pages, 1.0)
-                return at if at <= now + MAX_AHEAD else 0
+        page, times = batch.single_page, {sample[2] for sample in read}
+        if page is not None and len(times) == 1 and page.append_full_row(now, at := min(times), v):
+            self._finish_read(source, now, batch.other_pages, 1.0)
+            return at if at <= now + MAX_AHEAD else 0
         t = np.array([sample[2] for sample in read], np.int64)
+        if self.late_samples is not None and t.size and int(t.min()) < now - LOOKBACK_DELTA:
+            for shelf, rows, places in batch.parts:
+                self.late_samples.keep(shelf, rows, t[places], v[places], now - LOOKBACK_DELTA)
         rest = {id(shelf): shelf for shelf in self._pages_by_source.data_pages(source)}
         for shelf, rows, places in batch.parts:
             shelf.append(now, rows, t[places], v[places])
@@ -194,9 +200,8 @@ class Head(PageList):
 
     def _add_series(self, source: str, shelf: HeadPage, keys: list[Labels], now: Millis) -> None:
         since = self._watched_since.get(source, now)
-        anything = self._forgotten_before.get("", TIME_MIN)
         incomplete = self._incomplete_until.get(source, {})
-        anything = max(anything, incomplete.get("", TIME_MIN))
+        anything = max(self._forgotten_before.get("", TIME_MIN), incomplete.get("", TIME_MIN))
         begins = [
             max(since, anything, self._forgotten_before.get(name, TIME_MIN), incomplete.get(name, TIME_MIN))
             for name in (dict(key)[METRIC_NAME_LABEL] for key in keys)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -12,16 +12,8 @@ from watchdog.core.model import Labels, Millis
 from watchdog.tsdb.head import Head
 from watchdog.tsdb.head_page import MAX_AHEAD, HeadPage
 from watchdog.tsdb.labels import LOOKBACK_DELTA
-from watchdog.tsdb.page import ABSENT, TIME_MIN, Floats, Ints
-
-
-class NewSamples(NamedTuple):
-    """What is new of some series; `ABSENT` where there is nothing."""
-
-    keys: list[Labels]
-    t: Ints
-    v: Floats
-    """[keys, times]"""
+from watchdog.tsdb.late_samples import LateSamples, NewSamples
+from watchdog.tsdb.page import ABSENT, TIME_MIN, Ints
 
 
 class StateSnapshot(NamedTuple):
@@ -49,6 +41,8 @@ class WriteBatch(NamedTuple):
     """Until when each series is in it."""
     states: Mapping[str, StateSnapshot]
     """By source: what it remembers, which stands for its samples up to the last one in it."""
+    late: Sequence[NewSamples] = ()
+    """Those of `samples` that `LateSamples` has kept."""
 
 
 class WriteBuffer:
@@ -57,6 +51,7 @@ class WriteBuffer:
     def __init__(self, store: Head, now: Millis) -> None:
         """`now`: of the boot. What is in the store by then was put back, and is written down somewhere."""
         self._head = store
+        self._late = store.late_samples = LateSamples()
         self._since = now
         self._written_until: dict[Labels, Millis] = {}
         for shelf in store.pages:
@@ -77,11 +72,13 @@ class WriteBuffer:
                 known = np.array([self._written_until.get(key, TIME_MIN) for key in shelf.keys], np.int64)
                 sheets += _new_samples(shelf, np.minimum(known, since) if back else known, since)
                 marks.update(zip(shelf.keys, shelf.last_written.tolist(), strict=True))
-        return WriteBatch(now, since, sheets, self._head.watched_spans(), marks, dict(states))
+        late = list(self._late.waiting)
+        return WriteBatch(now, since, late + sheets, self._head.watched_spans(), marks, dict(states), late)
 
     def mark_written(self, batch: WriteBatch) -> None:
         """It is written down."""
         self._since, self._written_until = batch.now, batch.written_until
+        self._late.drop(batch.late)
 
 
 def _new_samples(shelf: HeadPage, known: Ints, since: Millis) -> list[NewSamples]:

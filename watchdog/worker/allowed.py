@@ -17,13 +17,13 @@ from watchdog.config import Config
 from watchdog.config.polkit import unit_operations
 from watchdog.core.errors import ActionError, WatchdogError
 from watchdog.core.model import JsonObject
-from watchdog.core.protocols import ProgramSource
+from watchdog.core.protocols import OwnedSource
 from watchdog.core.target import Target
 from watchdog.host.account import names_owner, target_account
 
 
 def allowed(loaded: Config) -> JsonObject:
-    """``{"accounts": uids that own targets, or run programs of sources, "units": ["restart bot.service", …]}``."""
+    """``{"accounts": uids that own targets, or as whom sources are read, "units": ["restart bot.service", …]}``."""
     accounts = set()
     for target in _owned(loaded):
         try:
@@ -37,8 +37,8 @@ def _owned(loaded: Config) -> Iterator[Target]:
     """All that somebody is named for; else whoever asks acts: not root, whom we are."""
     yield from filter(names_owner, loaded.targets.values())
     for source in loaded.sources.values():
-        if isinstance(source, ProgramSource):
-            with contextlib.suppress(ActionError):
+        if isinstance(source, OwnedSource):
+            with contextlib.suppress(ActionError, FileNotFoundError):
                 if names_owner(owner := source.owner()):
                     yield owner
 

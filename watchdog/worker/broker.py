@@ -103,7 +103,11 @@ def serve(control: socket.socket, allowed: Allowed) -> None:
 def _refusal(question: JsonObject, allowed: Allowed) -> str | None:
     """Why it is not done; None: it is."""
     if question["do"] == "worker":
-        return None if allowed.account(question["uid"]) else f"no target of the files belongs to user {question['uid']}"
+        return (
+            None
+            if allowed.account(question["uid"])
+            else f"no target or source of the files belongs to user {question['uid']}"
+        )
     if question["do"] == "systemctl":
         verb, unit = question["verb"], question["unit"]
         operation = f"start {systemctl.mask_service(unit)}" if verb == "mask" else f"{verb} {unit}"
