@@ -89,14 +89,17 @@ def _our_reader(path: Path) -> Callable[[], tuple[float, int]]:
 
 
 def _plain_reader(path: Path) -> Callable[[], tuple[float, int]]:
-    file = path.open("rb")
-    file.seek(0, 2)
+    place = path.stat().st_size
     counts: dict[Any, float] = {}
     newest, lines, rest = 0.0, 0, b""
 
     def read() -> tuple[float, int]:
-        nonlocal newest, lines, rest
-        *whole, rest = (rest + file.read()).split(b"\n")
+        nonlocal newest, lines, rest, place
+        with path.open("rb") as file:
+            file.seek(place)
+            data = file.read()
+        place += len(data)
+        *whole, rest = (rest + data).split(b"\n")
         for line in whole:
             event = json.loads(line)
             newest, lines = event["ts"], lines + 1
@@ -116,7 +119,7 @@ def follow(path: Path, seconds: float, *, ours: bool) -> Followed:
     read = (_our_reader if ours else _plain_reader)(path)
     read()
     after, before, newest = 0.0, 0.0, 0.0
-    cpu = lines = 0.0
+    cpu, lines, first = 0.0, 0, 0
     began = due = time.time()
     for number in range(_WARM_UP + max(2, round(seconds / _EVERY))):
         due += _EVERY

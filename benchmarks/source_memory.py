@@ -38,12 +38,12 @@ ENTRIES = {
     "scrape": 'url: "$url/page/$n"',
     "http_json": f'url: "$url/json/$n", values: {_VALUES}',
     "prometheus": 'url: "$url/prometheus", queries: {equity: bot_equity, pnl: bot_pnl}',
-    "json_file": f"path: $folder/$n.json, values: {_VALUES}",
+    "json_file": f"file: $folder/$n.json, values: {_VALUES}",
     "jsonl": "files: $folder/$n.jsonl, values: {trades_total: {count: id}, equity: {last: equity}}",
     "log": "files: $folder/$n.log, values: {errors_total: {count: ERROR}, equity: {last: 'equity=(?P<value>[0-9.]+)'}}",
     "sql": "file: $folder/$n.sqlite, queries: [{query: SELECT equity FROM account, values: {equity: equity}}]",
     "textfile": "folder: $folder, files: '$n.prom'",
-    "command": "run: [/bin/cat, $folder/$n.prom], format: prometheus",
+    "command": "run: [/bin/echo, equity 10.5], format: prometheus",
     "push": "token_file: $folder/token",
     "statsd": 'listen: "127.0.0.1:$port"',
     "heartbeat": "token_file: $folder/token",
@@ -67,7 +67,7 @@ def _write_files(folder: Path, type_: str, count: int) -> None:
                 (folder / f"{n}.jsonl").write_text('{"id": 1, "equity": 10.5}\n' * 100)
             case "log":
                 (folder / f"{n}.log").write_text("INFO equity=10.5\nERROR rejected\n" * 50)
-            case "textfile" | "command":
+            case "textfile":
                 (folder / f"{n}.prom").write_bytes(page_text(n, 0))
             case "sql":
                 with contextlib.closing(sqlite3.connect(folder / f"{n}.sqlite")) as db:
@@ -142,15 +142,20 @@ def _settled_memory(process: psutil.Popen, log: Path, type_: str, count: int, po
     try:
         wait_until(lambda: process.poll() is not None or url(), 120, "the daemon answers")
         if process.poll() is not None:
-            raise MeasurementError(f"the daemon ended: {log.read_text().strip().splitlines()[-1]}")
+            raise MeasurementError(f"the daemon ended: {_last_words(log)}")
         wait_until(all_up, 60, f"{count} sources of type {type_} are up")
     except MeasurementError as late:
-        raise MeasurementError(f"{late}; the daemon says: {log.read_text().strip().splitlines()[-1]}") from None
+        raise MeasurementError(f"{late}; the daemon says: {_last_words(log)}") from None
     for _ in range(_MORE_READS):
         time.sleep(1)
         up()
     workers = [process, *process.children(recursive=True)]
     return sum(each.memory_full_info().uss for each in workers if each.is_running()) / 1e6
+
+
+def _last_words(log: Path) -> str:
+    lines = log.read_text().strip().splitlines() or ["nothing"]
+    return next((line for line in reversed(lines) if " WARNING " in line), lines[-1])
 
 
 def measure_rows(

@@ -28,7 +28,7 @@ settings.register_profile(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
-settings.register_profile("quick", settings.get_profile("steady"), max_examples=34)  # make test
+settings.register_profile("quick", settings.get_profile("steady"), max_examples=20)  # make test
 settings.load_profile("steady")
 
 # Processes die in these tests, disks do not: nothing waits for them.

@@ -152,8 +152,15 @@ WAYS = [
 ]
 
 
-@pytest.mark.parametrize("pattern", ["bot.log", "bot*"])
-@pytest.mark.parametrize("looks_between", [False, True], ids=["at the end", "at each step"])
+@pytest.mark.parametrize(
+    ("looks_between", "pattern"),
+    [
+        (True, "bot.log"),
+        (False, "bot*"),
+        pytest.param(False, "bot.log", marks=pytest.mark.slow),
+        pytest.param(True, "bot*", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("way", WAYS)
 def test_wherever_a_log_is_cut_no_line_is_lost_and_none_comes_twice(
     way: Rotate, looks_between: bool, pattern: str, tmp_path: Path

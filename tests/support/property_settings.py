@@ -9,6 +9,6 @@ _FULL = 100
 
 
 def examples(number: int) -> int:
-    """So many in `make test-all`, and a third of them in `make test`: see the profiles in tests/conftest.py."""
+    """So many in `make test-all`, and a fifth of them in `make test`: see the profiles in tests/conftest.py."""
     assert settings.default is not None
     return max(number * settings.default.max_examples // _FULL, 2)

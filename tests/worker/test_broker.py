@@ -212,9 +212,8 @@ def test_it_serves_several_at_once_and_hangs_on_none(broker: launch.Broker) -> N
         server.close()
 
 
-@pytest.mark.parametrize(
-    "question",
-    [
+def test_what_is_no_question_is_refused_and_the_next_is_answered(broker: launch.Broker) -> None:
+    for question in (
         b"",
         b"{",
         b"[]",
@@ -225,15 +224,15 @@ def test_it_serves_several_at_once_and_hangs_on_none(broker: launch.Broker) -> N
         b'{"do": "systemctl", "verb": [], "unit": {}}',
         b'{"do": "shell", "verb": "x"}',
         b"[" * 4_000,
-    ],
-)
-def test_what_is_no_question_is_refused_and_the_next_is_answered(broker: launch.Broker, question: bytes) -> None:
-    ours, theirs = socket.socketpair()
-    with theirs:
-        launch._send_handle(broker._control, question or b"x", theirs)
-    with pytest.raises(ActionError):
-        broker._receive(ours, 20)
-    ours.close()
+    ):
+        ours, theirs = socket.socketpair()
+        with theirs:
+            launch._send_handle(broker._control, question or b"x", theirs)
+        with pytest.raises(ActionError):
+            broker._receive(ours, 20)
+        ours.close()
+        with pytest.raises(ActionError, match="no plan of the files may"):
+            broker.systemctl("stop", "ssh.service", 20_000)
     broker.begin(account_by_uid(BOT, BOT)).close()
 
 

@@ -40,7 +40,17 @@ def test_each_rule_trips_and_is_well_and_is_not_bad_without_data(cases: list[Cas
     assert_each_is_tested(config, cases)
 
 
-@pytest.mark.parametrize("path", kpi_library.FILES, ids=lambda path: path.name)
+LONG = {"portfolio.yaml", "model_health.yaml", "performance.yaml", "market.yaml"}
+"""Weeks and months of samples."""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.name, marks=[pytest.mark.slow] if path.name in LONG else [])
+        for path in kpi_library.FILES
+    ],
+)
 def test_each_rule_of_the_library_trips_and_is_well_and_is_not_bad_without_data(path: Path, tmp_path: Path) -> None:
     cases = run_file(kpi_library.LIBRARY / "tests" / path.name)
 
