@@ -93,8 +93,11 @@ class Kernel:
 WAYS = ["copy_and_truncate", "rename", "pack", "new_day"]
 
 
-@pytest.mark.parametrize("lines", [3, 400], ids=["short", "long"])
-@pytest.mark.parametrize("before", [None, "copy_and_truncate", "rename"])
+@pytest.mark.parametrize("lines", [pytest.param(3, id="short"), pytest.param(400, id="long", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "before",
+    [None, *(pytest.param(way, marks=pytest.mark.slow) for way in ("copy_and_truncate", "rename"))],
+)
 @pytest.mark.parametrize("way", WAYS)
 def test_wherever_in_a_look_it_is_rotated_each_line_is_read_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str, before: str | None, lines: int

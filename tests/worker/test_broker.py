@@ -113,17 +113,22 @@ def test_it_begins_workers_of_those_as_whom_programs_of_sources_run(top: Path) -
     "said",
     [
         "type: jsonl, files: {bot}/*.jsonl, values: {{n: {{count: n}}}}",
-        "type: json_file, file: {bot}/state.json, values: {{n: n}}",
-        "type: log, files: {bot}/bot.log, values: {{n: {{count: n}}}}",
-        "type: textfile, folder: {bot}",
-        "type: sql, file: {bot}/bot.db, queries: [{{query: SELECT 1 AS n, values: {{n: n}}}}]",
-        "type: process, pid_file: {bot}/bot.pid",
-        "type: systemd, units: [bot.service], user: nobody",
-        "type: log, files: {top}/bot.log, user: nobody, values: {{n: {{count: n}}}}",
-        "type: jsonl, files: {top}/*.jsonl, user: '65534', values: {{n: {{count: n}}}}",
-        "type: json_file, file: {top}/state.json, values: {{n: n}}",
-        "type: log, unit: bot.service, user: nobody, values: {{n: {{count: n}}}}",
-        "type: textfile, folder: {top}/nowhere",
+        *(
+            pytest.param(said, marks=pytest.mark.slow)  # each begins a broker
+            for said in (
+                "type: json_file, file: {bot}/state.json, values: {{n: n}}",
+                "type: log, files: {bot}/bot.log, values: {{n: {{count: n}}}}",
+                "type: textfile, folder: {bot}",
+                "type: sql, file: {bot}/bot.db, queries: [{{query: SELECT 1 AS n, values: {{n: n}}}}]",
+                "type: process, pid_file: {bot}/bot.pid",
+                "type: systemd, units: [bot.service], user: nobody",
+                "type: log, files: {top}/bot.log, user: nobody, values: {{n: {{count: n}}}}",
+                "type: jsonl, files: {top}/*.jsonl, user: '65534', values: {{n: {{count: n}}}}",
+                "type: json_file, file: {top}/state.json, values: {{n: n}}",
+                "type: log, unit: bot.service, user: nobody, values: {{n: {{count: n}}}}",
+                "type: textfile, folder: {top}/nowhere",
+            )
+        ),
     ],
 )
 def test_it_begins_workers_of_those_as_whom_sources_are_read(top: Path, said: str) -> None:

@@ -69,7 +69,10 @@ def check_unseen(way: str, text: str) -> None:
 _ASKING = [way for way in ASKED if not way.startswith("command")]
 
 
-@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize(
+    "server",
+    [pytest.param(each, marks=[pytest.mark.slow] if number else []) for number, each in enumerate(SERVERS)],
+)
 @pytest.mark.parametrize("way", _ASKING)
 def test_a_server_that_repeats_what_it_was_sent_makes_no_secret_seen(
     way: str, server: str, environment: Environment, caplog: pytest.LogCaptureFixture
