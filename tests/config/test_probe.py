@@ -16,7 +16,7 @@ from watchdog.cli import check as command
 from watchdog.cli.command_line import main
 from watchdog.config.probe import probe_sources
 from watchdog.core.errors import SourceError
-from watchdog.core.model import Millis, Sample
+from watchdog.core.model import Labels, Millis, Sample
 from watchdog.core.protocols import SourceCache, SourceState
 
 METRICS = b'errors_total 1\ngood 1\nall 2\nentries 0\nspread{side="bid"} 1\nspread{side="ask"} 2\n'
@@ -146,3 +146,12 @@ def test_a_source_of_which_one_read_fails_is_known_by_the_other_and_a_receiver_i
     assert found.metrics() == {"late": {"late", "up"}}
     assert found.failed == {"push": "it listens to what others send — only the daemon can do that"}
     assert push.opened == []
+
+
+def test_what_came_to_a_receiver_is_what_the_daemon_says_came() -> None:
+    answers: dict[str, frozenset[tuple[str, Labels]] | str] = {"known": frozenset({("equity", ())}), "lost": "down"}
+
+    found = probe_sources({"known": FakePush(), "lost": FakePush()}, lambda: 0, lambda: None, lambda names: answers)
+
+    assert found.metrics() == {"known": {"equity", "up"}}
+    assert found.failed == {"lost": "down"}

@@ -12,6 +12,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from tests.e2e.harness import wait_until
@@ -116,3 +117,26 @@ def test_what_is_told_trips_proves_and_outlives_a_restart(tmp_path: Path) -> Non
     log = (tmp_path / "log").read_text()
     assert "Traceback" not in log
     assert TOKEN not in log
+
+
+def check_probe(folder: Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "watchdog", "check", "--probe", "--json", "--config", str(folder)]
+    told: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, timeout=180).stdout)
+    return told
+
+
+def test_check_probe_knows_from_the_daemon_what_came(tmp_path: Path) -> None:
+    watchdog = Watchdog(tmp_path)
+    with watchdog.running():
+        watchdog.push({"equity": 1_000})
+        wait_until(lambda: watchdog.value("equity") == 1_000, "it came")
+        told = check_probe(tmp_path)
+    alone = check_probe(tmp_path)
+
+    assert {"counts", "job"} >= told["unread"].keys(), "of these nothing has come yet"
+    said = [each["what"] for each in told["warnings"]]
+    assert not any("deliver" in what and "equity" in what for what in said)
+    assert set(alone["unread"].values()) == {
+        "it listens to what others send, and no watchdog runs that could say what came"
+    }
+    assert alone["unread"].keys() == {"bot", "counts", "job"}

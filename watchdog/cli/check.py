@@ -13,11 +13,13 @@ from watchdog import config
 from watchdog.cli.arguments import Commands, add_command, add_config_option
 from watchdog.cli.common import open_executor
 from watchdog.cli.output import print_data, print_json, print_line, print_lines
+from watchdog.cli.sources import ask_about
+from watchdog.cli.status import find_status
 from watchdog.config import Config
 from watchdog.config.explain import explain_rule
 from watchdog.config.latency import Delay, worst_delays
 from watchdog.config.polkit import describe_differences, unit_operations
-from watchdog.config.probe import ProbeResult, probe_sources
+from watchdog.config.probe import ProbeResult, Series, probe_sources
 from watchdog.core.errors import ActionError, WatchdogError
 from watchdog.core.executor import owner_executor
 from watchdog.core.protocols import Source
@@ -27,6 +29,7 @@ from watchdog.host.privileges import SERVICE_USER
 from watchdog.host.systemctl import POLKIT_RULE_FILE, resolve_unit
 from watchdog.journal import may_open_journal, open_journal
 from watchdog.journal.errors import JournalError, JournalUnavailableError
+from watchdog.offline.source_look import SourceLook
 from watchdog.pipeline.target_reconciliation import describe_unconfigured
 from watchdog.prometheus_rules.exporter import describe_export, export_prometheus
 
@@ -68,7 +71,12 @@ def check(options: argparse.Namespace) -> int:
             token = owner_executor.set(executor)
             try:
                 probed.append(
-                    probe_sources(sources, lambda: time.time_ns() // 1_000_000, lambda: time.sleep(_PROBE_INTERVAL_S))
+                    probe_sources(
+                        sources,
+                        lambda: time.time_ns() // 1_000_000,
+                        lambda: time.sleep(_PROBE_INTERVAL_S),
+                        lambda told: _ask_about(paths[0], told),
+                    )
                 )
             finally:
                 owner_executor.reset(token)
@@ -129,6 +137,18 @@ def check(options: argparse.Namespace) -> int:
     if problems:
         print_line(f"{len(problems)} error{'s' if len(problems) > 1 else ''}", is_error=True)
     return 1 if problems or (checked is not None and not _counts(checked)) else 0
+
+
+def _ask_about(path: Path, told: Sequence[str]) -> dict[str, Series | str]:
+    """What the running watchdog has of sources that listen to what others send."""
+    folder = path if path.is_dir() else path.parent
+    try:
+        loaded = config.load_partial(folder, environ=os.environ)
+        status = find_status(loaded, folder)
+    except WatchdogError as problem:
+        return dict.fromkeys(told, str(problem))
+    looks = [ask_about(loaded, SourceLook(name, told=True), status) for name in told]
+    return {look.name: look.error or frozenset((each.name, each.labels) for each in look.series) for look in looks}
 
 
 def _shared_sources(checked: Config) -> list[str]:

@@ -96,7 +96,7 @@ def _print_looks(options: argparse.Namespace, loaded: Config, looks: Sequence[So
         status = None
         if not options.json:
             print_line(f"note: {problem}")
-    looks = [_ask_daemon(loaded, look, status) if look.told else look for look in looks]
+    looks = [ask_about(loaded, look, status) if look.told else look for look in looks]
     all_up = all(look.error is None for look in looks)
     undelivered = {} if options.names else undelivered_metrics(loaded, looks)
     if options.json:
@@ -168,8 +168,8 @@ def _format_age(age: Millis | None) -> str:
     return "now" if age < 1_000 else f"{format_duration(age // 1_000 * 1_000)} old"
 
 
-def _ask_daemon(loaded: Config, look: SourceLook, status: Any) -> SourceLook:
-    """What the running watchdog has of a source that is told."""
+def ask_about(loaded: Config, look: SourceLook, status: Any) -> SourceLook:
+    """What the running watchdog has of a source that is told; `status`: what it says of itself, None where none runs."""
     if status is None:
         return look._replace(error="it listens to what others send, and no watchdog runs that could say what came")
     theirs = status["sources"].get(look.name)

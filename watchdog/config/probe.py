@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import NamedTuple
@@ -17,11 +17,14 @@ from watchdog.promql import PromqlError, expand_recordings, may_return_multiple_
 from watchdog.promql.parse.nodes import VectorSelector
 from watchdog.sources.relabel import Relabeling
 
+Series = frozenset[tuple[str, Labels]]
+"""Metric and labels of each."""
+
 
 class ProbeResult(NamedTuple):
     """What each source said when it was asked."""
 
-    series: Mapping[str, frozenset[tuple[str, Labels]]]
+    series: Mapping[str, Series]
     """Source → metric and labels. A source that could not be read is missing here."""
     failed: Mapping[str, str]
     """Source → why it could not be read."""
@@ -30,8 +33,16 @@ class ProbeResult(NamedTuple):
         return {source: frozenset(name for name, _ in series) for source, series in self.series.items()}
 
 
-def probe_sources(sources: Mapping[str, Source], clock: Callable[[], Millis], pause: Callable[[], None]) -> ProbeResult:
-    """Reads each source as often as it takes to see all its series, with `pause` in between."""
+def probe_sources(
+    sources: Mapping[str, Source],
+    clock: Callable[[], Millis],
+    pause: Callable[[], None],
+    ask_about: Callable[[Sequence[str]], Mapping[str, Series | str]] = lambda _: {},
+) -> ProbeResult:
+    """Reads each source as often as it takes to see all its series, with `pause` in between.
+
+    `ask_about`: what came to those that listen, by name, or why nobody knows; none is asked about where there is none.
+    """
     pulled = {name: source for name, source in sources.items() if isinstance(source, PulledSource)}
     states: dict[str, SourceState] = {name: {} for name in pulled}
     caches: dict[str, SourceCache] = {name: {} for name in pulled}
@@ -44,7 +55,13 @@ def probe_sources(sources: Mapping[str, Source], clock: Callable[[], Millis], pa
             return str(error)
 
     series: dict[str, set[tuple[str, Labels]]] = {}
-    failed = dict.fromkeys(sources.keys() - pulled, "it listens to what others send — only the daemon can do that")
+    told = [name for name in sources if name not in pulled]
+    failed = dict.fromkeys(told, "it listens to what others send — only the daemon can do that")
+    for name, known in (ask_about(told) if told else {}).items():
+        if isinstance(known, str):
+            failed[name] = known
+        else:
+            series[name] = {("up", ()), *known}
     with ThreadPoolExecutor(len(pulled) or 1) as pool:
         for number in range(max((source.reads_needed for source in pulled.values()), default=0)):
             if number:
