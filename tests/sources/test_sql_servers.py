@@ -164,7 +164,8 @@ def test_a_row_that_is_too_large_is_not_waited_for(postgres: Postgres, password_
         with pytest.raises(SourceError, match=r"the rows are larger than 100,?000|the rows are larger than 97\.7 KiB"):
             source.read({}, cache, NOW)
 
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10
+    # Twice 200 MB and more without; with it what the kernel had ready when we stopped listening, which differs.
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 << 10
     assert make_source(url, None if by_socket else password_file, "SELECT 1 AS v").read({}, cache, NOW)
     close(cache)
     ended = "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE application_name = 'trading-watchdog'"
