@@ -278,7 +278,7 @@ def test_sources_of_files_that_are_a_bots_alone_are_read_by_the_bots_user() -> N
                 "time": "^(?P<time>[0-9: -]{19})",
                 "values": {"equity": {"last": "equity=(?P<value>[0-9]+)"}},
             },
-            "3": {"type": "json_file", "path": f"{folder}/state.json", "values": {"equity": "equity"}},
+            "3": {"type": "json_file", "file": f"{folder}/state.json", "values": {"equity": "equity"}},
             "4": {"type": "textfile", "folder": str(folder)},
             "5": {
                 "type": "sql",
