@@ -78,21 +78,31 @@ def target_account(target: Target, uid: int | None = None) -> Account:
     folder = _owned_folder(target)
     if not folder:
         return own_account() if uid is None else account_by_uid(uid)
+    try:
+        return folder_account(Path(folder), uid, say="run_as in the target")
+    except (FileNotFoundError, NotADirectoryError) as problem:
+        raise ActionError(f"{folder}: {problem.strerror} — mend the target's repo, or the folder") from None
+
+
+def folder_account(folder: Path, uid: int | None = None, *, say: str) -> Account:
+    """Who owns a folder, and so acts in it. `uid`: as in `target_account`. `say`: where a user can be named instead.
+
+    Raises ActionError; UntrustedOwnerError as `target_account` does; FileNotFoundError, NotADirectoryError: it is not there.
+    """
     # The order matters: the owner is read first, by the very name whose way is then looked at. Whoever may change the way
     # may do so meanwhile, and is found on it whatever it shows by then.
     try:
-        owner = Path(folder).stat()
+        owner = folder.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise
     except PermissionError:
-        raise ActionError(
-            f"whose {folder} is cannot be seen by {own_account().name} — say it: run_as: USER, beside repo"
-        ) from None
+        raise ActionError(f"whose {folder} is cannot be seen by {own_account().name} — say {say}") from None
     except OSError as problem:
-        raise ActionError(f"{folder}: {problem.strerror} — mend the target's repo, or the folder") from None
-    wrong = find_untrusted_way(Path(folder), (os.geteuid() if uid is None else uid, owner.st_uid))
+        raise ActionError(f"{folder} cannot be seen: {problem.strerror} — mend its path") from None
+    wrong = find_untrusted_way(folder, (os.geteuid() if uid is None else uid, owner.st_uid))
     if wrong is not None:
         raise UntrustedOwnerError(
-            f"{folder} belongs to {user_name(owner.st_uid)}, and could be changed by {wrong.who} at {wrong.path} — "
-            "say run_as in the target"
+            f"{folder} belongs to {user_name(owner.st_uid)}, and could be changed by {wrong.who} at {wrong.path} — say {say}"
         )
     return account_by_uid(owner.st_uid, owner.st_gid)
 

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from watchdog.core.errors import ActionError
 from watchdog.core.executor import owner_executor
 from watchdog.core.target import Target
-from watchdog.host.account import account_by_uid, own_account
+from watchdog.host.account import account_by_uid, folder_account
 
 
 def call_owner(folder: Path, user: str | None, function: Callable[..., Any], *args: Any) -> Any:
@@ -25,17 +24,17 @@ def call_owner(folder: Path, user: str | None, function: Callable[..., Any], *ar
 
 def owner_of(folder: Path | None, user: str | None) -> Target:
     """As whom something is done for a source, as `Executor.call` is told it: `user`, by name or number, else the owner of
-    `folder`; and we, where that is root, or neither is said. Raises ActionError; FileNotFoundError: there is no such folder."""
+    `folder`; and we, where that is root or us, or neither is said.
+
+    Raises ActionError, also when somebody else decides what stands at that path, and so whose it is: with a link to one of
+    root's folders there, root itself would read what the bot's user may not. FileNotFoundError: there is no such folder.
+    """
     if user is not None:
         return Target(run_as=account_by_uid(int(user)).name if user.isdecimal() else user)
     if folder is None:
         return Target()
     try:
-        owner = folder.stat().st_uid
-    except (FileNotFoundError, NotADirectoryError) as problem:
+        owner = folder_account(folder, say="user")
+    except NotADirectoryError as problem:
         raise FileNotFoundError(*problem.args) from None
-    except PermissionError:
-        raise ActionError(f"whose {folder} is cannot be seen by {own_account().name} — say user") from None
-    except OSError as problem:
-        raise ActionError(f"{folder} cannot be seen: {problem.strerror} — mend its path") from None
-    return Target() if owner in (0, os.geteuid()) else Target(repo=str(folder))
+    return Target() if owner.uid in (0, os.geteuid()) else Target(repo=str(folder))
