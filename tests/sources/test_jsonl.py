@@ -471,7 +471,7 @@ def test_what_is_asked_of_the_owner_travels_as_json(tmp_path: Path) -> None:
         return functions.decode(function, json.loads(json.dumps(functions.answer(read))))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("watchdog.sources.jsonl.call_owner", by_a_worker)
+        patch.setattr("watchdog.sources.owner_files.call_owner", by_a_worker)
         bot.look()
         bot.write(trade(pnl=-1))
         found = bot.values()

@@ -6,10 +6,12 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
+from typing import Annotated
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BeforeValidator
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _MINUTES_PER_DAY = 1_440
@@ -70,6 +72,9 @@ def parse_zone(value: object) -> object:
     except (ValueError, KeyError, OSError):
         raise ValueError(f"{value!r} is no time zone — say one such as Europe/Berlin or America/New_York") from None
     return value
+
+
+Zone = Annotated[str, BeforeValidator(parse_zone)]
 
 
 @lru_cache(maxsize=256)

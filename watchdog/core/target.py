@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, Strict, model_validator
 
 from watchdog.core.errors import ActionError
 from watchdog.core.model import ConfigModel, CwdPath, Duration, FilePath, FrozenList, Millis, VariableName
-from watchdog.core.schedule import in_schedule, parse_between, parse_days, parse_zone
+from watchdog.core.schedule import Zone, in_schedule, parse_between, parse_days
 from watchdog.core.units import parse_duration
 
 
@@ -69,7 +69,7 @@ class Maintenance(ConfigModel):
     """Hours of the day, `"22:00-23:30"`; over midnight belongs to the day it begins on."""
     days: Annotated[FrozenList[str] | None, BeforeValidator(parse_days)] = None
     """Days of the week: `[mon-fri]`, `[sat, sun]`."""
-    timezone: Annotated[str, BeforeValidator(parse_zone)] = "UTC"
+    timezone: Zone = "UTC"
     """Whose clock is meant."""
     why: str
     """Stands where people ask why nothing is repaired."""

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from watchdog.core.model import ConfigModel, Duration, FrozenList, Millis
-from watchdog.core.schedule import parse_between, parse_days, parse_zone
+from watchdog.core.schedule import Zone, parse_between, parse_days
 from watchdog.core.units import UNITS, format_duration, parse_duration, parse_quantity, parse_unit
 
 ThresholdLevel = Literal["warn", "crit"]
@@ -190,7 +190,7 @@ class Only(ConfigModel):
     """Hours of the day, `"09:30-16:00"`; `"22:00-06:00"` goes over midnight and belongs to the day it begins on."""
     days: Annotated[FrozenList[str] | None, BeforeValidator(parse_days)] = None
     """Days of the week: `[mon-fri]`, `[sat, sun]`."""
-    timezone: Annotated[str, BeforeValidator(parse_zone)] = "UTC"
+    timezone: Zone = "UTC"
     """Whose clock `between` and `days` mean: `Europe/Berlin`."""
 
     @model_validator(mode="after")

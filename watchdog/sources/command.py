@@ -12,6 +12,7 @@ from watchdog.core.errors import ActionError, SourceError
 from watchdog.core.executor import call_deadline, owner_executor
 from watchdog.core.model import FilePath, FrozenList, Millis, Sample, Secret, VariableName
 from watchdog.core.protocols import Match, ProgramCall, SourceCache, SourceState
+from watchdog.core.schedule import Zone
 from watchdog.core.target import Target
 from watchdog.core.text import shorten
 from watchdog.host import child_process, owned_path
@@ -20,7 +21,7 @@ from watchdog.sources import exposition
 from watchdog.sources.interval import Interval
 from watchdog.sources.json_document import parse_document
 from watchdog.sources.json_path import JsonPath
-from watchdog.sources.json_values import JsonValues, Limits, Timing, Zone, extract
+from watchdog.sources.json_values import JsonValues, Limits, Timing, extract
 from watchdog.sources.perfdata import PREFIX, parse_perfdata
 from watchdog.sources.program_run import ProgramOutput, run_program
 from watchdog.sources.source_model import SourceModel

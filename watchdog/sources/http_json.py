@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, WithJsonSchema, model_validator
 from watchdog.core.errors import SourceError
 from watchdog.core.model import Millis, Sample, Secret
 from watchdog.core.protocols import Match, SourceCache, SourceState
+from watchdog.core.schedule import Zone
 from watchdog.core.text import shorten
 from watchdog.net.deadline import Deadline
 from watchdog.net.errors import HttpError
@@ -19,7 +20,7 @@ from watchdog.sources.http_login import Login
 from watchdog.sources.interval import Interval
 from watchdog.sources.json_document import parse_document
 from watchdog.sources.json_path import JsonPath
-from watchdog.sources.json_values import JsonValues, Limits, Timing, Zone, extract
+from watchdog.sources.json_values import JsonValues, Limits, Timing, extract
 
 if TYPE_CHECKING:
     from watchdog.net.fetch import FetchedPage

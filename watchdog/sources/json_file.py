@@ -8,14 +8,15 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from watchdog.core.errors import ActionError, SourceError
 from watchdog.core.model import FilePath, Millis, Sample
 from watchdog.core.protocols import Match, SourceCache, SourceState
+from watchdog.core.schedule import Zone
 from watchdog.core.target import Target
-from watchdog.host.owned_path import call_owner, owner_of
+from watchdog.host.owned_path import owner_of
 from watchdog.sources.interval import READ_DEADLINE_MS, Interval
 from watchdog.sources.json_path import JsonPath
-from watchdog.sources.json_values import JsonValues, Zone
+from watchdog.sources.json_values import JsonValues
+from watchdog.sources.owner_files import ask_owner
 from watchdog.sources.source_model import SourceModel
 
 AGE_METRIC = "json_file_age_seconds"
@@ -77,10 +78,5 @@ class JsonFileSource(SourceModel):
 
         path = Path(self.file)
         asked = StateFile(path, self.max_bytes, self.values, self.time, self.zone, self.max_series)
-        try:
-            return call_owner(path.parent, self.user, function, asked, now)
-        except FileNotFoundError:
-            raise SourceError(f"{path.parent} is not there — does the bot write {path.name} there?") from None
-        except ActionError as fault:
-            text = str(fault)
-            raise SourceError(text if " — " in text else f"{text} — check file, and user") from None
+        missing = f"{path.parent} is not there — does the bot write {path.name} there?"
+        return ask_owner(path.parent, self.user, function, asked, now, missing=missing, cure="check file, and user")

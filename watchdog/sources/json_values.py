@@ -7,11 +7,10 @@ from functools import lru_cache
 from typing import Annotated, Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, FiniteFloat, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
 from watchdog.core.errors import SourceError
 from watchdog.core.model import ConfigModel, Labels, Millis, Sample
-from watchdog.core.schedule import parse_zone
 from watchdog.core.text import quote_label, shorten
 from watchdog.net.deadline import Deadline
 from watchdog.sources.json_path import JsonPath, search, to_label, to_number
@@ -53,7 +52,6 @@ class JsonValue(ConfigModel):
 
 JsonValues = Annotated[dict[MetricName, JsonPath | JsonValue], Field(min_length=1)]
 """Metric → where its number stands; a text is the path alone."""
-Zone = Annotated[str, BeforeValidator(parse_zone)]
 
 
 class Timing(NamedTuple):

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import Field, field_validator
 
-from watchdog.core.errors import ActionError, SourceError
 from watchdog.core.model import FilePath, Millis, Sample
 from watchdog.core.protocols import Match, SourceCache, SourceState
-from watchdog.core.schedule import parse_zone
+from watchdog.core.schedule import Zone
 from watchdog.core.target import Target
-from watchdog.host.owned_path import call_owner, owner_of
+from watchdog.host.owned_path import owner_of
 from watchdog.sources.interval import READ_DEADLINE_MS, Interval
 from watchdog.sources.json_path import JsonPath
 from watchdog.sources.jsonl_values import LineValues
+from watchdog.sources.owner_files import ask_owner
 from watchdog.sources.series_limits import DEFAULT_MAX_SERIES
 from watchdog.sources.source_model import SourceModel
 
@@ -45,7 +45,7 @@ class JsonlSource(SourceModel):
     """Metric → what of the lines it is: `count`, `sum` or `last`."""
     time: JsonPath | None = None
     """JMESPath to when it was, in each line. When not said, a line is from the time of the read that brought it."""
-    zone: Annotated[str, BeforeValidator(parse_zone)] = "UTC"
+    zone: Zone = "UTC"
     """Time zone of times that name none."""
 
     @field_validator("files")
@@ -85,13 +85,8 @@ class JsonlSource(SourceModel):
 
     def _ask(self, function: Callable[..., Any], *args: Any) -> Any:
         folder = Path(self.files).parent
-        try:
-            return call_owner(folder, self.user, function, *args)
-        except FileNotFoundError:
-            raise SourceError(f"there is no folder {folder} — is the path of files right?") from None
-        except ActionError as error:
-            text = " ".join(str(error).split())
-            raise SourceError(text if " — " in text else f"{text} — mend files, or user") from None
+        missing = f"there is no folder {folder} — is the path of files right?"
+        return ask_owner(folder, self.user, function, *args, missing=missing, cure="mend files, or user")
 
     def _spec(self) -> JsonlSpec:
         from watchdog.sources.jsonl_reader import JsonlSpec

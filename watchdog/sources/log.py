@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -14,10 +15,11 @@ from watchdog.core.errors import ActionError, SourceError
 from watchdog.core.model import FilePath, Millis, Sample
 from watchdog.core.protocols import Match, SourceCache, SourceState
 from watchdog.core.target import Target
-from watchdog.host.owned_path import call_owner, owner_of
+from watchdog.host.owned_path import owner_of
 from watchdog.sources.interval import Interval
 from watchdog.sources.log_reader import LogReading, LogResult, LogState
 from watchdog.sources.log_rules import LogRules
+from watchdog.sources.owner_files import ask_owner, to_source_error
 from watchdog.sources.source_model import SourceModel
 
 if TYPE_CHECKING:
@@ -96,10 +98,8 @@ class LogSource(SourceModel, LogRules):
             before = LogState()  # nothing that this version wrote
         try:
             result, lag = self._follow(before, cache, now, deadline)
-        except ActionError as error:
-            raise SourceError(self._with_cure(error)) from None
-        except FileNotFoundError:
-            raise SourceError(f"there is no folder {Path(self.files or '').parent} — mend files") from None
+        except ActionError as error:  # of the journal
+            raise to_source_error(error, "mend unit or user") from None
         state.clear()
         state.update(result.state.model_dump(mode="json"))
         cache["at"] = result.at
@@ -113,18 +113,15 @@ class LogSource(SourceModel, LogRules):
         try:
             if self.files is None:
                 return log_journal.explain_newest(self._unit, self, now, deadline)
-            folder = Path(self.files).parent
-            found = call_owner(folder, self.user, log_files.explain_log, self.files, _rules(self), now)
-        except ActionError as error:
-            raise SourceError(self._with_cure(error)) from None
-        except FileNotFoundError:
-            raise SourceError(f"there is no folder {Path(self.files or '').parent} — mend files") from None
+            found = self._ask_owner(self.files, log_files.explain_log, _rules(self), now)
+        except ActionError as error:  # of the journal
+            raise to_source_error(error, "mend unit or user") from None
         return tuple(found)
 
     def _follow(
         self, before: LogState, cache: SourceCache, now: Millis, deadline: float
     ) -> tuple[LogResult, dict[str, float]]:
-        """What is so now, and by how much that lags behind. Raises ActionError, FileNotFoundError, SourceError."""
+        """What is so now, and by how much that lags behind. Raises ActionError, SourceError."""
         from watchdog.sources import log_files, log_journal
 
         previous: Millis | None = cache.get("at")
@@ -136,8 +133,8 @@ class LogSource(SourceModel, LogRules):
         # what was read is kept, and judged, when a read ends: so one of a long log ends soon, and the next goes on
         soon = min(max(self.every, _MIN_READ_MS), round((deadline - time.monotonic()) * 1_000))
         budget = log_files.LogBudget(self.max_bytes, soon, self.every)
-        args = (self.files, _rules(self), before, previous, now, budget)
-        read: log_files.LogRead = call_owner(Path(self.files).parent, self.user, log_files.read_log_events, *args)
+        args = (_rules(self), before, previous, now, budget)
+        read: log_files.LogRead = self._ask_owner(self.files, log_files.read_log_events, *args)
         if not read.there:
             cache["absent"] = read.result.state.files
             raise SourceError(f"no file is called {self.files} — mend files, or does the bot write its log?")
@@ -150,9 +147,10 @@ class LogSource(SourceModel, LogRules):
 
         return Unit(self.unit or "", self.user)
 
-    def _with_cure(self, error: ActionError) -> str:
-        text = " ".join(str(error).split())
-        return text if " — " in text else f"{text} — mend {'unit' if self.files is None else 'files'} or user"
+    def _ask_owner(self, files: str, function: Callable[..., Any], *args: Any) -> Any:
+        folder = Path(files).parent
+        missing = f"there is no folder {folder} — mend files"
+        return ask_owner(folder, self.user, function, files, *args, missing=missing, cure="mend files or user")
 
 
 def _rules(source: LogSource) -> LogRules:

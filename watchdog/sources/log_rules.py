@@ -6,11 +6,11 @@ import functools
 import re
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from watchdog.core.model import ConfigModel, Duration, Regex
 from watchdog.core.pattern import Pattern, any_of, search_pattern
-from watchdog.core.schedule import parse_zone
+from watchdog.core.schedule import Zone
 from watchdog.sources.event_series import Kind, SeriesPlan
 from watchdog.sources.json_path import to_number
 from watchdog.sources.log_times import validate_time_format
@@ -103,7 +103,7 @@ class LogRules(ConfigModel):
     """Regular expression whose group `time` is when an event was. Not said: files: when it is read; a unit: the journal's time."""
     time_format: Annotated[str, AfterValidator(validate_time_format)] | None = None
     """How that time is written, as in `strptime`: `%d/%b/%Y:%H:%M:%S`. Not said: ISO 8601, or a number since 1970."""
-    zone: Annotated[str, BeforeValidator(parse_zone)] = "UTC"
+    zone: Zone = "UTC"
     """Time zone of times that name none: `Europe/Berlin`."""
     event_start: Regex | None = None
     """Is found in each line that begins an event; every other line belongs to the event before it. `^`: each line is one."""

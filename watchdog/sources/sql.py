@@ -11,17 +11,18 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from watchdog.core.errors import ActionError, SourceError, install_command
+from watchdog.core.errors import SourceError, install_command
 from watchdog.core.model import ConfigModel, FilePath, FrozenList, Millis, Sample, SecretFile
 from watchdog.core.protocols import Match, SourceCache, SourceState
-from watchdog.core.schedule import parse_zone
+from watchdog.core.schedule import Zone
 from watchdog.core.target import Target
-from watchdog.host.owned_path import call_owner, owner_of
+from watchdog.host.owned_path import owner_of
 from watchdog.net import secrets
 from watchdog.net.address import redact_url
 from watchdog.net.deadline import Deadline
 from watchdog.sources import sql_rows
 from watchdog.sources.interval import Interval
+from watchdog.sources.owner_files import ask_owner
 from watchdog.sources.series_limits import REFUSED_FACTOR
 from watchdog.sources.source_model import LabelName, MetricName, SourceModel
 from watchdog.sources.sql_rows import QuerySpec, ReadLimits, Table
@@ -49,11 +50,6 @@ def _validate_query(text: str) -> str:
     if not re.match(rf"({'|'.join(_FIRST_WORDS)})\b", text[place:], re.IGNORECASE):
         raise ValueError("a query only reads — it begins with SELECT, WITH or VALUES")
     return text
-
-
-def _validate_zone(name: str) -> str:
-    parse_zone(name)
-    return name
 
 
 Query = Annotated[str, AfterValidator(_validate_query)]
@@ -97,7 +93,7 @@ class SqlSource(SourceModel):
     """Most time one read may take in all: connecting, and every query."""
     max_bytes: int = Field(10 * 2**20, ge=1)
     """Most bytes of all rows of a read. More are refused whole."""
-    zone: Annotated[str, AfterValidator(_validate_zone)] = "UTC"
+    zone: Zone = "UTC"
     """Time zone of times that name none."""
     queries: FrozenList[SqlQuery] = Field(min_length=1, max_length=100)
     """What is asked; all of it sees the database at one moment."""
@@ -169,14 +165,15 @@ class SqlSource(SourceModel):
         limits = ReadLimits(self.timeout, REFUSED_FACTOR * self.max_series, self.max_bytes)
         try:
             if (path := self._sqlite_path) is not None:
-                found: list[T] = call_owner(path.parent, self.user, of_file, path, queries, limits, self.zone, now)
+                asked = (path, queries, limits, self.zone, now)
+                missing = "there is no such folder — mend the path"
+                found: list[T] = ask_owner(
+                    path.parent, self.user, of_file, *asked, missing=missing, cure="mend the path, or user"
+                )
                 return found
             return of_tables(queries, query_server(self._open_session, cache, queries, limits), self.zone, now)
-        except FileNotFoundError:
-            why = "there is no such folder — mend the path"
-        except (ActionError, SourceError) as error:
-            why = str(error)
-        raise SourceError(f"{self._place}: {why}")
+        except SourceError as error:
+            raise SourceError(f"{self._place}: {error}") from None
 
     def _open_session(self, deadline: Deadline) -> Session:
         url, password = self.url or "", None

@@ -8,16 +8,17 @@ from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import Field, field_validator
 
-from watchdog.core.errors import ActionError, SourceError
+from watchdog.core.errors import SourceError
 from watchdog.core.model import FilePath, Labels, Millis, Sample
 from watchdog.core.protocols import SourceCache, SourceState
 from watchdog.core.target import Target
 from watchdog.core.telemetry import log
 from watchdog.core.text import shorten
-from watchdog.host.owned_path import call_owner, owner_of
+from watchdog.host.owned_path import owner_of
 from watchdog.net.deadline import Deadline
 from watchdog.sources import exposition
 from watchdog.sources.interval import READ_DEADLINE_MS, Interval
+from watchdog.sources.owner_files import ask_owner
 from watchdog.sources.source_model import SourceModel
 from watchdog.sources.textfile_folder import TextFile, read_folder
 
@@ -63,13 +64,11 @@ class TextfileSource(SourceModel):
         """The samples of all files that are well, as old as their files; and which files there are. Cache: the lines that each
         file had, and what was wrong with it."""
         deadline = Deadline.after(self.deadline)
-        try:
-            files: tuple[TextFile, ...] = call_owner(
-                Path(self.folder), self.user, read_folder, Path(self.folder), self.files, self.max_bytes
-            )
-        except (ActionError, FileNotFoundError) as error:
-            told = error if isinstance(error, ActionError) else f"there is no folder {self.folder} — mend folder"
-            raise SourceError(str(told)) from None
+        folder, missing = Path(self.folder), f"there is no folder {self.folder} — mend folder"
+        asked = (folder, self.files, self.max_bytes)
+        files: tuple[TextFile, ...] = ask_owner(
+            folder, self.user, read_folder, *asked, missing=missing, cure="mend folder, or user"
+        )
         if not files:
             raise SourceError(f"there is no file {self.files} in {self.folder} — mend folder, or see who writes them")
         known: dict[str, exposition.PageCache] = cache.get("pages", {})
