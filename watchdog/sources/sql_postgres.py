@@ -9,10 +9,9 @@ from __future__ import annotations
 import os
 import select
 import socket
-import threading
 import weakref
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from watchdog.core.errors import SourceError
@@ -92,7 +91,7 @@ class PostgresSession:
 
         tables, budget = list[Table](), Budget(limits)
         try:
-            with _cut_off_at(deadline, self._connection), _capped(self._connection, limits.max_bytes):
+            with _bounded(self._connection, limits.max_bytes, deadline):
                 self._connection.execute("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
                 try:
                     for query in queries:
@@ -168,28 +167,12 @@ def _wait_until_connected(server: Any, deadline: Deadline) -> None:
 
 
 @contextmanager
-def _cut_off_at(deadline: Deadline, connection: psycopg.Connection[Any]) -> Iterator[None]:
-    """A server that says nothing any more is waited for without end: at the deadline its connection is shut."""
-    with socket.socket(fileno=os.dup(connection.fileno())) as same:
+def _bounded(connection: psycopg.Connection[Any], max_bytes: int, deadline: Deadline) -> Iterator[None]:
+    """Beyond what a read may take, in bytes or in time, the connection is closed.
 
-        def cut_off() -> None:
-            with suppress(OSError):
-                same.shutdown(socket.SHUT_RDWR)
-
-        timer = threading.Timer(deadline.remaining(), cut_off)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-            timer.join()
-
-
-@contextmanager
-def _capped(connection: psycopg.Connection[Any], max_bytes: int) -> Iterator[None]:
-    """libpq makes room for a row as large as the server says it is, and for a whole batch of them: beyond what a read may take
-    the connection is closed. Raises SourceError."""
+    libpq makes room for a row as large as the server says it is, and for a whole batch of them; and a server that says
+    nothing any more is waited for without end: psycopg wakes a wait ten times a second. Raises SourceError, TimeoutError.
+    """
     most = _WIRE_FACTOR * max_bytes + _WIRE_EXTRA
     wait = connection.wait
 
@@ -198,6 +181,9 @@ def _capped(connection: psycopg.Connection[Any], max_bytes: int) -> Iterator[Non
             wanted = next(step)
             while True:
                 ready = yield wanted
+                if not deadline.milliseconds_left():
+                    connection.close()
+                    raise TimeoutError
                 received.note_before_read()
                 wanted = step.send(ready)
                 received.note_read()
