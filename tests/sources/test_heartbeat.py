@@ -270,7 +270,7 @@ def test_calls_at_once_are_all_counted_and_later_than_those_before(
 def test_calls_without_end_are_refused_before_they_fill_the_memory(
     web: Web, open_heartbeat: Open, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("watchdog.sources.pace._MAX_BURST", 3)
+    monkeypatch.setattr("watchdog.sources.delivery_limit._MAX_BURST", 3)
     monkeypatch.setattr("watchdog.sources.heartbeat._PACE", 3_600_000)
     open_heartbeat()
     for _ in range(3):

@@ -414,7 +414,7 @@ def test_a_series_that_is_too_long_is_refused_before_it_fills_the_memory(
 def test_pushes_that_come_faster_than_said_for_long_are_refused(
     web: Web, open_push: Open, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("watchdog.sources.pace._MAX_BURST", 5)
+    monkeypatch.setattr("watchdog.sources.delivery_limit._MAX_BURST", 5)
     open_push(every="1h")
 
     answers = [web.push("bot", '{"equity": 1}') for _ in range(6)]

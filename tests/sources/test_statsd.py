@@ -298,7 +298,7 @@ def test_what_comes_without_end_is_delivered_in_between(
 def test_what_comes_for_long_faster_than_said_is_delivered_as_often_as_said(
     listen: str, open_statsd: Open, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("watchdog.sources.pace._MAX_BURST", 2)
+    monkeypatch.setattr("watchdog.sources.delivery_limit._MAX_BURST", 2)
     receiver = open_statsd(every="1h")
     for number in (1, 2):
         send(listen, b"orders:1|c")

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from tests.support.property_settings import examples
 from tests.support.senders import TOKEN
-from watchdog.core.inbox import InboxDoor, InboxReply, InboxRequest
+from watchdog.core.inbox import InboxEndpoint, InboxReply, InboxRequest
 from watchdog.web.inbox import Inbox
 from watchdog.web.pages import Response
 from watchdog.web.server import _MAX_CONNECTIONS, WebServer
 
-STRANGER = InboxReply(401, "who are you")
-DOOR = InboxDoor("box", ("POST", "PUT"), STRANGER)
+REFUSAL = InboxReply(401, "who are you")
+ENDPOINT = InboxEndpoint("box", ("POST", "PUT"), REFUSAL)
 MAX_BYTES = 10_000
 
 
@@ -34,7 +34,7 @@ class Mailbox:
 
     def __call__(self, request: InboxRequest) -> InboxReply:
         if request.token != TOKEN:
-            return STRANGER
+            return REFUSAL
         if request.parts == ("slow",):
             self.entered.release()
             assert self.go_on.wait(30)
@@ -52,7 +52,7 @@ def mailbox() -> Mailbox:
 @pytest.fixture
 def server(mailbox: Mailbox) -> Iterator[WebServer]:
     inbox = Inbox()
-    inbox.register(DOOR, "bot", mailbox)
+    inbox.register(ENDPOINT, "bot", mailbox)
     running = WebServer({"/healthz": lambda _: Response.text("ok")}, "127.0.0.1", 0, (), inbox)
     yield running
     running.close()
@@ -371,7 +371,7 @@ def test_senders_that_wait_for_their_turn_leave_room_for_readers(
 def test_the_end_lets_go_of_kept_connections_and_leaves_no_thread() -> None:
     before = set(threading.enumerate())
     inbox = Inbox()
-    inbox.register(DOOR, "bot", Mailbox())
+    inbox.register(ENDPOINT, "bot", Mailbox())
     server = WebServer({}, "127.0.0.1", 0, (), inbox)
     doors = [connect(server) for _ in range(3)]
     for each in doors:
@@ -396,7 +396,7 @@ def test_for_a_name_that_is_none_the_same_is_done_as_for_one_that_is(server: Web
         asked.append(request)
         return mailbox(request)
 
-    server._server.inbox.register(DOOR, "bot", note)
+    server._server.inbox.register(ENDPOINT, "bot", note)
 
     assert code_of(exchange(server, head("Content-Length: 1", path="/box/other") + b"x")) == 401
 
@@ -408,8 +408,8 @@ def test_a_name_that_was_closed_is_worth_another_try_for_a_while(
     server: WebServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inbox: Inbox = server._server.inbox
-    first = inbox.register(DOOR, "other", lambda _: InboxReply(204))
-    second = inbox.register(DOOR, "other", lambda _: InboxReply(200, "second"))
+    first = inbox.register(ENDPOINT, "other", lambda _: InboxReply(204))
+    second = inbox.register(ENDPOINT, "other", lambda _: InboxReply(200, "second"))
     first()
     assert code_of(exchange(server, head(path="/box/other"))) == 200, "who was replaced closes nobody else"
     second()
@@ -442,6 +442,6 @@ _shared: list[WebServer] = []
 def _shared_server() -> WebServer:
     if not _shared:
         inbox = Inbox()
-        inbox.register(DOOR, "bot", Mailbox())
+        inbox.register(ENDPOINT, "bot", Mailbox())
         _shared.append(WebServer({}, "127.0.0.1", 0, (), inbox))
     return _shared[0]

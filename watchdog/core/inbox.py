@@ -8,6 +8,9 @@ from typing import NamedTuple, Protocol
 
 from watchdog.core.errors import WatchdogError
 
+RETRY_LATER: Mapping[str, str] = {"Retry-After": "1"}
+"""Of a reply that is another one in a moment."""
+
 
 class InboxReply(NamedTuple):
     code: int
@@ -41,19 +44,19 @@ InboxHandler = Callable[[InboxRequest], InboxReply]
 """In any thread, several at a time. May raise InboxError."""
 
 
-class InboxDoor(NamedTuple):
+class InboxEndpoint(NamedTuple):
     """Where all sources of one type are told: ``/PREFIX/NAME…``."""
 
     prefix: str
     methods: tuple[str, ...]
-    stranger: InboxReply
+    refusal: InboxReply
     """To a name that none of them has: the same as to a token that is not the source's, so that nobody finds out names."""
 
 
 class HttpInbox(Protocol):
     """The web server, as sources see it."""
 
-    def register(self, door: InboxDoor, name: str, handler: InboxHandler) -> Callable[[], None]:
+    def register(self, endpoint: InboxEndpoint, name: str, handler: InboxHandler) -> Callable[[], None]:
         """From now on what is sent there is the handler's, until what is returned is called."""
         ...
 

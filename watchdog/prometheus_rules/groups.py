@@ -11,10 +11,8 @@ from watchdog.prometheus_rules.cells import Cell
 from watchdog.prometheus_rules.helpers import TemplateError
 from watchdog.prometheus_rules.template import Template
 from watchdog.promql import Expr, PromqlError, parse
-from watchdog.tsdb.labels import METRIC_NAME_LABEL
+from watchdog.tsdb.labels import METRIC_NAME_LABEL, is_label_name, is_metric_name
 
-LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-_METRIC_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _GROUP_KEYS = ("name", "interval", "query_offset", "limit", "labels", "rules")
 _RULE_KEYS = ("record", "alert", "expr", "for", "keep_firing_for", "labels", "annotations")
 _SUBQUERY_WITHOUT_STEP = re.compile(r"""("(?:\\.|[^"\\])*"?|'(?:\\.|[^'\\])*'?|`[^`]*`?)|\[([^\[\]:]+):\s*\]""")
@@ -91,7 +89,7 @@ def _parse_rule(cell: Cell, shared: Mapping[str, Cell], step: Millis) -> Prometh
     is_alert = "alert" in keys
     named = keys["alert" if is_alert else "record"]
     name = named.as_text()
-    if not is_alert and not _METRIC_NAME.fullmatch(name):
+    if not is_alert and not is_metric_name(name):
         named.report(f"{name!r} is no name for a metric", "it is made of letters, digits, _ and :")
     for key in () if is_alert else ("for", "keep_firing_for", "annotations"):
         if key in keys:
@@ -104,7 +102,7 @@ def _parse_rule(cell: Cell, shared: Mapping[str, Cell], step: Millis) -> Prometh
     labels = [(label, _literal_template(each)) for label, each in shared.items() if label not in own]
     labels += [(label, parse_template(each) if is_alert else _literal_template(each)) for label, each in own.items()]
     for label in own:
-        if not LABEL_NAME.fullmatch(label) or label == METRIC_NAME_LABEL:
+        if not is_label_name(label) or label == METRIC_NAME_LABEL:
             own[label].report(f"{label!r} is no name for a label")
     if expr is None or not name:
         return None

@@ -17,7 +17,7 @@ from watchdog.documents.document import Document, KeyPath
 from watchdog.documents.problems import shorten
 from watchdog.prometheus_rules.alert import RUNBOOK_ANNOTATIONS, PrometheusAlert
 from watchdog.prometheus_rules.cells import Cell, load_cells
-from watchdog.prometheus_rules.groups import LABEL_NAME, PrometheusRule, RuleGroup, is_prometheus_file, parse_groups
+from watchdog.prometheus_rules.groups import PrometheusRule, RuleGroup, is_prometheus_file, parse_groups
 from watchdog.prometheus_rules.hysteresis import parse_hysteresis
 from watchdog.prometheus_rules.imported import ImportedRules
 from watchdog.prometheus_rules.labels import (
@@ -31,6 +31,7 @@ from watchdog.prometheus_rules.labels import (
 from watchdog.prometheus_rules.template import Template
 from watchdog.promql import PromqlError, RecordingRule, RecordingRules, expand_recordings, metric_names, parse
 from watchdog.promql.parse.nodes import DEFAULT_SUBQUERY_STEP
+from watchdog.tsdb.labels import is_label_name
 
 MAX_VALUES = 200_000
 """What aliases may make of a file."""
@@ -247,7 +248,7 @@ def _import_alert(builder: _DocumentBuilder, rule: PrometheusRule, name: str, ta
     if kept := {
         label: text
         for label, text in labels.items()
-        if label not in RULE_IDENTITY_LABELS and text and LABEL_NAME.fullmatch(label)
+        if label not in RULE_IDENTITY_LABELS and text and is_label_name(label)
     }:
         rule_data["labels"] = kept
         cells_by_path |= {("labels",): cells.get("labels", cells[""])}

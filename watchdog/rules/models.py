@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from watchdog.core.model import ConfigModel, Duration, FrozenList, Millis
 from watchdog.core.schedule import Zone, parse_between, parse_days
 from watchdog.core.units import UNITS, format_duration, parse_duration, parse_quantity, parse_unit
+from watchdog.tsdb.labels import is_label_name
 
 ThresholdLevel = Literal["warn", "crit"]
 THRESHOLD_LEVELS: tuple[ThresholdLevel, ...] = ("warn", "crit")
@@ -205,7 +206,7 @@ RESERVED_LABELS = ("alertname", "alertstate", "severity")
 
 def _parse_labels(value: object) -> object:
     for name in value if isinstance(value, Mapping) else ():
-        if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", str(name)) or str(name).startswith("__"):
+        if not is_label_name(str(name)) or str(name).startswith("__"):
             raise ValueError(f"{str(name)!r} is no label name — use letters, digits and _")
         if name in RESERVED_LABELS:
             raise ValueError(

@@ -12,8 +12,6 @@ import re
 from watchdog.core.errors import SourceError
 from watchdog.core.model import Labels, Millis, Sample
 from watchdog.sources.metrics_page import (
-    LABEL_NAME,
-    METRIC_NAME,
     NUMBER,
     QUOTED_VALUE,
     PageLimits,
@@ -23,6 +21,7 @@ from watchdog.sources.metrics_page import (
     parse_labels,
     repeated_series_error,
 )
+from watchdog.tsdb.labels import LABEL_NAME, METRIC_NAME
 
 __all__ = ["PageCache", "PageLimits", "parse_samples"]
 

@@ -7,18 +7,18 @@ import threading
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
-from watchdog.core.inbox import InboxDoor, InboxError, InboxReply, InboxRequest
+from watchdog.core.inbox import RETRY_LATER, InboxEndpoint, InboxError, InboxReply, InboxRequest
 from watchdog.core.model import Millis, Sample, SecretFile
 from watchdog.core.protocols import Deliver, SourceState
 from watchdog.core.telemetry import log
+from watchdog.sources.delivery_limit import DeliveryLimit
 from watchdog.sources.interval import Interval
-from watchdog.sources.pace import Pace
 from watchdog.sources.sample_clock import SampleClock
-from watchdog.sources.senders import RETRY_LATER, TokenCheck, open_inbox
+from watchdog.sources.senders import TokenCheck, open_inbox
 from watchdog.sources.source_model import SourceModel
 
-_STRANGER = InboxReply(404, "there is no heartbeat of this name with this token")
-DOOR = InboxDoor("heartbeat", ("GET", "HEAD", "POST"), _STRANGER)
+_REFUSAL = InboxReply(404, "there is no heartbeat of this name with this token")
+ENDPOINT = InboxEndpoint("heartbeat", ("GET", "HEAD", "POST"), _REFUSAL)
 KINDS = ("success", "start", "fail", "log")
 _EXIT_STATUS = re.compile(r"[0-9]{1,3}", re.ASCII)
 _MIN_DEADLINE: Millis = 10_000
@@ -61,8 +61,8 @@ class HeartbeatReceiver:
         self._changed = threading.Condition()
         self._closed = False
         self._token = TokenCheck(name, source.token_file)
-        self._pace = Pace(_PACE)
-        self._leave = open_inbox(DOOR, name, source.token_file, self._take)
+        self._delivery_limit = DeliveryLimit(_PACE)
+        self._leave = open_inbox(ENDPOINT, name, source.token_file, self._take)
         self._thread = threading.Thread(target=self._tell, name=f"heartbeat {name}", daemon=True)
         self._thread.start()
 
@@ -76,19 +76,19 @@ class HeartbeatReceiver:
     def _take(self, request: InboxRequest) -> InboxReply:
         token, *parts = request.parts or ("",)
         if not self._token.admits(token):
-            return _STRANGER
+            return _REFUSAL
         kind = _kind_of(parts)
         if kind is None:
             raise InboxError(404, "a heartbeat is called without more, or with /start, /fail, /log or an exit status")
         with self._changed:
             if self._closed:
                 raise InboxError(503, "this source is being opened anew - call again in a moment", RETRY_LATER)
-            if not self._pace.is_open(_MAX_SERIES):
+            if not self._delivery_limit.is_open(_MAX_SERIES):
                 raise InboxError(429, "calls come more than ten times a second for long - call less often", RETRY_LATER)
             now = self._clock.next()
             self._note(kind, now)
             self._deliver(_measure(self._known, now), self._known)
-            self._pace.note()
+            self._delivery_limit.note()
         return InboxReply(200, "OK")
 
     def _note(self, kind: str, now: Millis) -> None:

@@ -74,7 +74,12 @@ class HttpJsonSource(HttpSource):
         try:
             return self._read(cache, now)
         except SourceError as fault:  # it may quote what is answered, and that what was sent
-            raise SourceError(hide(str(fault), *cache.get("sent", ()))) from None
+            raise SourceError(hide(str(fault), *self._sent_secrets(cache))) from None
+
+    def _sent_secrets(self, cache: SourceCache) -> list[str]:
+        """What the last request held that an answer might quote."""
+        headers, body = cache.get("sent", ({}, None))
+        return sent_secrets(self.url, headers, "" if body is None else body.decode(), repr(self.values))
 
     def _read(self, cache: SourceCache, now: Millis) -> list[Sample]:
         deadline = self.read_deadline()
@@ -92,8 +97,9 @@ class HttpJsonSource(HttpSource):
         try:
             found = explain(self._read_document(cache, self.read_deadline(), now), self.values, self._timing(now))
         except SourceError as fault:
-            raise SourceError(hide(str(fault), *cache.get("sent", ()))) from None
-        return [each.map_texts(lambda text: hide(text, *cache.get("sent", ()))) for each in found]
+            raise SourceError(hide(str(fault), *self._sent_secrets(cache))) from None
+        secrets = self._sent_secrets(cache)
+        return [each.map_texts(lambda text: hide(text, *secrets)) for each in found]
 
     def _timing(self, now: Millis) -> Timing:
         return Timing(now, now, self.time, self.zone)
@@ -136,5 +142,5 @@ class HttpJsonSource(HttpSource):
             body = b"" if self.body is None else self.body.get_secret_value().encode(errors="replace")
             if not any(name.lower() == "content-type" for name in headers):
                 headers = {**headers, "Content-Type": "application/json"}
-        cache["sent"] = sent_secrets(self.url, headers, "" if body is None else body.decode(), repr(self.values))
+        cache["sent"] = headers, body
         return self.fetcher(cache).request(self.method, self.url, headers, deadline, self.max_bytes, body)

@@ -10,10 +10,9 @@ from watchdog.core.errors import SourceError
 from watchdog.core.model import Labels
 from watchdog.net.deadline import Deadline
 from watchdog.sources.series_limits import REFUSED_FACTOR
+from watchdog.tsdb.labels import LABEL_NAME
 
 # `*+` stands behind single characters only: behind groups Pythons before 3.11.5 match what is not there.
-METRIC_NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*+"
-LABEL_NAME = r"[a-zA-Z_][a-zA-Z0-9_]*+"
 QUOTED_VALUE = r'"[^"\\]*+(?:\\.[^"\\]*+)*"'
 NUMBER = r"[+-]?(?:(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?|(?i:inf(?:inity)?|nan))"
 _LABEL_PAIR = re.compile(rf"({LABEL_NAME})[ \t]*=[ \t]*({QUOTED_VALUE})")

@@ -16,8 +16,6 @@ from watchdog.core.errors import SourceError
 from watchdog.core.model import Labels, Millis, Sample
 from watchdog.core.protocols import SourceState
 from watchdog.sources.metrics_page import (
-    LABEL_NAME,
-    METRIC_NAME,
     NUMBER,
     QUOTED_VALUE,
     PageLimits,
@@ -28,6 +26,7 @@ from watchdog.sources.metrics_page import (
     parse_labels,
     repeated_series_error,
 )
+from watchdog.tsdb.labels import LABEL_NAME, METRIC_NAME
 
 CONTENT_TYPE = "application/openmetrics-text"
 

@@ -10,27 +10,27 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from watchdog.core.errors import SourceError
-from watchdog.core.inbox import InboxDoor, InboxError, InboxReply, InboxRequest
+from watchdog.core.inbox import RETRY_LATER, InboxEndpoint, InboxError, InboxReply, InboxRequest
 from watchdog.core.model import Millis, SecretFile
 from watchdog.core.protocols import Deliver, SourceState
 from watchdog.core.units import format_duration
 from watchdog.net.deadline import Deadline
+from watchdog.sources.delivery_limit import DeliveryLimit
 from watchdog.sources.exposition import PageCache, PageLimits
 from watchdog.sources.interval import Interval
-from watchdog.sources.pace import Pace
 from watchdog.sources.push_body import MediaTypeError, parse_body
 from watchdog.sources.sample_clock import SampleClock
-from watchdog.sources.senders import RETRY_LATER, TokenCheck, open_inbox
+from watchdog.sources.senders import TokenCheck, open_inbox
 from watchdog.sources.series_limits import REFUSED_FACTOR
 from watchdog.sources.series_table import SeriesTable
 from watchdog.sources.source_model import SourceModel
 
-_STRANGER = InboxReply(
+_REFUSAL = InboxReply(
     401,
     "no push source of this name has this token - send the one in its token_file as Authorization: Bearer TOKEN",
     {"WWW-Authenticate": "Bearer"},
 )
-DOOR = InboxDoor("push", ("POST", "PUT"), _STRANGER)
+ENDPOINT = InboxEndpoint("push", ("POST", "PUT"), _REFUSAL)
 _MIN_FORGET: Millis = 300_000
 _PARSE_LIMIT: Millis = 2_000
 _MAX_WAITING = 64
@@ -72,13 +72,13 @@ class PushReceiver:
         self._source, self._deliver, self._clock = source, deliver, SampleClock(clock)
         forget = source.forget if source.forget is not None else max(3 * source.every, _MIN_FORGET)
         self._table = SeriesTable(forget)
-        self._pace = Pace(source.every)
+        self._delivery_limit = DeliveryLimit(source.every)
         self._cache = PageCache()
         self._lock = threading.Lock()
         self._rests_until = 0.0
         self._closed = False
         self._token = TokenCheck(name, source.token_file)
-        self._leave = open_inbox(DOOR, name, source.token_file, self._take)
+        self._leave = open_inbox(ENDPOINT, name, source.token_file, self._take)
 
     def close(self) -> None:
         self._leave()
@@ -87,7 +87,7 @@ class PushReceiver:
 
     def _take(self, request: InboxRequest) -> InboxReply:
         if request.parts or not self._token.admits(request.token):
-            return _STRANGER
+            return _REFUSAL
         body = request.read_body(self._source.max_bytes)
         with self._lock:
             self._refuse_flood()
@@ -107,7 +107,7 @@ class PushReceiver:
                 )
             self._table.put(samples, now)
             self._table.drop_forgotten(now)
-            self._pace.note()
+            self._delivery_limit.note()
             waiting = self._deliver(self._table.take(), {})
             if waiting >= _MAX_WAITING:
                 self._rests_until = time.monotonic() + _REST
@@ -118,7 +118,7 @@ class PushReceiver:
             raise InboxError(503, "this source is being opened anew - send it again in a moment", RETRY_LATER)
         if time.monotonic() < self._rests_until:
             raise InboxError(429, "more is pushed than can be judged - send it again in a moment", RETRY_LATER)
-        if not self._pace.is_open(len(self._table)):
+        if not self._delivery_limit.is_open(len(self._table)):
             every = format_duration(self._source.every)
             raise InboxError(
                 429,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,11 +15,11 @@ from watchdog.sources.json_text import load_json
 from watchdog.sources.series_limits import LABEL_LIMITS, has_room_for_labels
 from watchdog.sources.source_model import validate_metric_name
 from watchdog.sources.timestamps import parse_timestamp
+from watchdog.tsdb.labels import is_label_name
 
 _TEXT_TYPES = ("", "text/plain", "application/x-www-form-urlencoded")
 """The last is what curl says of whatever it is given."""
 _JSON_TYPES = ("application/json", "application/x-ndjson", "application/jsonl", "application/json-lines")
-_LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
 _KEYS = {"name", "value", "labels", "time"}
 
 
@@ -179,7 +178,7 @@ def _parse_labels(labels: Any, name: str, where: str) -> Labels:
     found = []
     for label, said in labels.items():
         value = to_label(said)
-        if not _LABEL_NAME.fullmatch(label) or label == "__name__":
+        if not is_label_name(label) or label == "__name__":
             raise SourceError(f"{where}: {shorten(label, 60)!r} is no label name — use letters, digits and _")
         if value is None or not _is_text(value):
             raise SourceError(f"{where}: the label {label} is no text — say a text, or a number")

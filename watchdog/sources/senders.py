@@ -7,16 +7,15 @@ import re
 from collections.abc import Callable
 
 from watchdog.core.errors import SourceError
-from watchdog.core.inbox import InboxDoor, InboxError, InboxHandler, http_inbox
+from watchdog.core.inbox import RETRY_LATER, InboxEndpoint, InboxError, InboxHandler, http_inbox
 from watchdog.core.telemetry import log
 from watchdog.net import secrets
 
 _TOKEN = re.compile(r"[!-~]{16,}")
 """One that nobody guesses."""
-RETRY_LATER = {"Retry-After": "1"}
 
 
-def open_inbox(door: InboxDoor, name: str, token_file: str, handler: InboxHandler) -> Callable[[], None]:
+def open_inbox(endpoint: InboxEndpoint, name: str, token_file: str, handler: InboxHandler) -> Callable[[], None]:
     """From now on `handler` is told; what is returned ends that. Raises SourceError."""
     inbox = http_inbox.get()
     if inbox is None:
@@ -25,7 +24,7 @@ def open_inbox(door: InboxDoor, name: str, token_file: str, handler: InboxHandle
         _read_token(token_file)
     except secrets.SecretError as error:
         raise SourceError(str(error)) from None
-    return inbox.register(door, name, handler)
+    return inbox.register(endpoint, name, handler)
 
 
 class TokenCheck:

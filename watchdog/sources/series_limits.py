@@ -18,7 +18,7 @@ from pydantic import BeforeValidator
 from watchdog.core.model import Labels, Millis, Sample
 from watchdog.core.protocols import Source
 from watchdog.core.units import format_value, parse_quantity
-from watchdog.tsdb.labels import METRIC_NAME_LABEL
+from watchdog.tsdb.labels import METRIC_NAME_LABEL, is_label_name, is_metric_name
 
 DEFAULT_MAX_SERIES = 10_000
 DEFAULT_MAX_MEMORY = 128 * 2**20
@@ -47,8 +47,6 @@ _SERIES_BYTES, _LABEL_BYTES, _SAMPLE_BYTES = 1_024, 400, 8
 """What a series, each of its labels (beside the text) and each of its samples takes, about: they stand in the store, in
 the parser, in what is evaluated and in what is written down."""
 
-_METRIC_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*", re.ASCII)
-_LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SeriesName = tuple[str, Labels]
 
@@ -257,12 +255,12 @@ def _is_sound(sample: object) -> bool:
         return False
     name: object = sample.name
     labels: object = sample.labels
-    if type(name) is not str or type(labels) is not tuple or _METRIC_NAME.fullmatch(name) is None:
+    if type(name) is not str or type(labels) is not tuple or not is_metric_name(name):
         return False
     for pair in labels:
         if type(pair) is not tuple or len(pair) != 2 or type(pair[0]) is not str or type(pair[1]) is not str:
             return False
-        if pair[0] == METRIC_NAME_LABEL or _LABEL_NAME.fullmatch(pair[0]) is None or _SURROGATE.search(pair[1]):
+        if pair[0] == METRIC_NAME_LABEL or not is_label_name(pair[0]) or _SURROGATE.search(pair[1]):
             return False
     return len({label for label, _ in labels}) == len(labels)
 

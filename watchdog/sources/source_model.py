@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -18,10 +17,7 @@ from watchdog.sources.series_limits import (
     MAX_VALUE,
     MemorySize,
 )
-from watchdog.tsdb.labels import METRIC_NAME_LABEL, SOURCE_LABEL, TARGET_LABEL
-
-_LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
-_METRIC_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*", re.ASCII)
+from watchdog.tsdb.labels import METRIC_NAME_LABEL, SOURCE_LABEL, TARGET_LABEL, is_label_name, is_metric_name
 
 
 def _validate_name_pattern(text: str) -> str:
@@ -44,7 +40,7 @@ def _validate_labels(labels: dict[str, str]) -> dict[str, str]:
 
 def validate_label_name(name: str) -> str:
     """For a field of a model. Raises ValueError with the cure."""
-    if not _LABEL_NAME.fullmatch(name) or len(name) > MAX_NAME:
+    if not is_label_name(name) or len(name) > MAX_NAME:
         raise ValueError(f"{name[:60]!r} is no label name — use letters, digits and _")
     if name in (METRIC_NAME_LABEL, SOURCE_LABEL, TARGET_LABEL):
         raise ValueError(f"the label {name} is the watchdog's own — give yours another name")
@@ -53,7 +49,7 @@ def validate_label_name(name: str) -> str:
 
 def validate_metric_name(name: str) -> str:
     """For a field of a model. Raises ValueError with the cure."""
-    if not _METRIC_NAME.fullmatch(name) or len(name) > MAX_NAME:
+    if not is_metric_name(name) or len(name) > MAX_NAME:
         raise ValueError(f"{name[:60]!r} is no metric name — use letters, digits, _ and :")
     if name == "up":
         raise ValueError("up is what the watchdog says of the source itself — give yours another name")

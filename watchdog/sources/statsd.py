@@ -19,8 +19,8 @@ from watchdog.core.errors import SourceError
 from watchdog.core.model import FrozenList, Millis
 from watchdog.core.protocols import Deliver, SourceState
 from watchdog.core.telemetry import log
+from watchdog.sources.delivery_limit import DeliveryLimit
 from watchdog.sources.interval import Interval
-from watchdog.sources.pace import Pace
 from watchdog.sources.sample_clock import SampleClock
 from watchdog.sources.series_limits import REFUSED_FACTOR
 from watchdog.sources.source_model import SourceModel
@@ -117,7 +117,7 @@ class StatsdReceiver:
     ) -> None:
         self._source, self._name, self._deliver, self._clock = source, name, deliver, SampleClock(clock)
         self._table = StatsdTable(state, source.forget, REFUSED_FACTOR * source.max_series, source.signed)
-        self._pace = Pace(source.every)
+        self._delivery_limit = DeliveryLimit(source.every)
         self._networks = tuple(map(ipaddress.ip_network, source.allow))
         self._is_allowed = lru_cache(1_000)(self._find_allowed)
         self._due = self._sets_end = 0.0
@@ -186,8 +186,8 @@ class StatsdReceiver:
         if not self._table.has_news or not (at_once or now >= self._due):
             return
         waiting = self._deliver(*self._table.take(self._clock.next()))
-        self._pace.note()
-        is_open = waiting < _MAX_WAITING and self._pace.is_open(len(self._table))
+        self._delivery_limit.note()
+        is_open = waiting < _MAX_WAITING and self._delivery_limit.is_open(len(self._table))
         self._due = now + (_GAP if is_open else max(_GAP, self._source.every / 1_000))
 
     def _find_allowed(self, address: str) -> bool:

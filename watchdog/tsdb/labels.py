@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from watchdog.core.model import Labels, Millis
 from watchdog.core.pattern import Pattern
+
+METRIC_NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*+"
+LABEL_NAME = r"[a-zA-Z_][a-zA-Z0-9_]*+"
+"""Regular expressions of the names that Prometheus's text format takes."""
 
 METRIC_NAME_LABEL = "__name__"
 """The label that carries the metric's name."""
@@ -20,6 +25,17 @@ TARGET_LABEL = "target"
 
 LOOKBACK_DELTA: Millis = 300_000
 """How old the newest sample of an instant selector may be, exclusively."""
+
+
+_METRIC_NAME, _LABEL_NAME = re.compile(METRIC_NAME), re.compile(LABEL_NAME)
+
+
+def is_metric_name(text: str) -> bool:
+    return _METRIC_NAME.fullmatch(text) is not None
+
+
+def is_label_name(text: str) -> bool:
+    return _LABEL_NAME.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

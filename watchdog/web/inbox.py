@@ -9,7 +9,7 @@ from contextlib import suppress
 from email.message import Message
 from urllib.parse import unquote
 
-from watchdog.core.inbox import InboxDoor, InboxError, InboxHandler, InboxReply, InboxRequest
+from watchdog.core.inbox import RETRY_LATER, InboxEndpoint, InboxError, InboxHandler, InboxReply, InboxRequest
 from watchdog.core.telemetry import log
 from watchdog.web.request_body import RequestBody
 
@@ -21,9 +21,8 @@ _MAX_WAIT = 0.5
 """Seconds that one more waits for its turn."""
 _REOPENING = 10.0
 """Seconds for which a source that was closed may be on its way back: a reload closes it before it opens it anew."""
-_LATER = {"Retry-After": "1"}
-_BUSY = InboxReply(429, "too much is sent at once - send it again in a moment", _LATER)
-_AWAY = InboxReply(503, "this source is being opened anew - send it again in a moment", _LATER)
+_BUSY = InboxReply(429, "too much is sent at once - send it again in a moment", RETRY_LATER)
+_AWAY = InboxReply(503, "this source is being opened anew - send it again in a moment", RETRY_LATER)
 
 
 class Inbox:
@@ -31,15 +30,15 @@ class Inbox:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._doors: dict[str, InboxDoor] = {}
+        self._endpoints: dict[str, InboxEndpoint] = {}
         """By prefix; one stays when its last source is gone."""
         self._handlers: dict[tuple[str, str], InboxHandler] = {}
         self._closed_at: dict[tuple[str, str], float] = {}
         self._turns = threading.BoundedSemaphore(_MAX_HANDLED)
         self._line = threading.BoundedSemaphore(_MAX_LINE)
 
-    def register(self, door: InboxDoor, name: str, handler: InboxHandler) -> Callable[[], None]:
-        key = (door.prefix, name)
+    def register(self, endpoint: InboxEndpoint, name: str, handler: InboxHandler) -> Callable[[], None]:
+        key = (endpoint.prefix, name)
 
         def close() -> None:
             with self._lock:
@@ -48,30 +47,34 @@ class Inbox:
                     self._closed_at[key] = time.monotonic()
 
         with self._lock:
-            self._doors[door.prefix] = door
+            self._endpoints[endpoint.prefix] = endpoint
             self._handlers[key] = handler
             self._closed_at.pop(key, None)
         return close
 
-    def find_door(self, path: str) -> InboxDoor | None:
+    def find_endpoint(self, path: str) -> InboxEndpoint | None:
         """None: nothing is told there."""
         parts = path.split("/", 2)
-        return self._doors.get(parts[1]) if len(parts) > 2 and not parts[0] else None
+        return self._endpoints.get(parts[1]) if len(parts) > 2 and not parts[0] else None
 
-    def answer(self, door: InboxDoor, method: str, path: str, headers: Message, body: RequestBody) -> InboxReply:
+    def answer(
+        self, endpoint: InboxEndpoint, method: str, path: str, headers: Message, body: RequestBody
+    ) -> InboxReply:
         """`path` may hold a secret, and is neither logged nor repeated."""
         try:
             name, *parts = (unquote(part, errors="strict") for part in path.split("/")[2:])
         except UnicodeDecodeError:
-            return door.stranger
-        key = (door.prefix, name)
+            return endpoint.refusal
+        key = (endpoint.prefix, name)
         with self._lock:
             handler, closed_at = self._handlers.get(key), self._closed_at.get(key)
-            decoy = next((each for (prefix, _), each in self._handlers.items() if prefix == door.prefix), None)
+            any_handler = next(
+                (each for (prefix, _), each in self._handlers.items() if prefix == endpoint.prefix), None
+            )
         if handler is None and closed_at is not None and time.monotonic() - closed_at < _REOPENING:
             return _AWAY
-        if handler is None and decoy is None:
-            return door.stranger
+        if handler is None and any_handler is None:
+            return endpoint.refusal
         scheme, _, token = headers.get("Authorization", "").strip().partition(" ")
         token = token.strip() if scheme.lower() == "bearer" else ""
         content_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
@@ -85,7 +88,7 @@ class Inbox:
             return found
 
         def refuse_body(_: int) -> bytes:
-            raise InboxError(*door.stranger)
+            raise InboxError(*endpoint.refusal)
 
         def take_turn() -> None:
             nonlocal mine
@@ -106,16 +109,16 @@ class Inbox:
             take_turn()
             if handler is not None:
                 return handler(InboxRequest(method, tuple(parts), token, content_type, read_body))
-            if decoy is not None:  # so that a name that is none takes as long as one that is
+            if any_handler is not None:  # so that a name that is none takes as long as one that is
                 with suppress(InboxError):
-                    decoy(InboxRequest(method, (), "", content_type, refuse_body))
-            return door.stranger
+                    any_handler(InboxRequest(method, (), "", content_type, refuse_body))
+            return endpoint.refusal
         except InboxError as refusal:
             return refusal.reply
         except OSError:
             raise
         except Exception:
-            log.exception("web: what is sent to /%s/%s broke it", door.prefix, name)
+            log.exception("web: what is sent to /%s/%s broke it", endpoint.prefix, name)
             return InboxReply(500, "Internal Server Error")
         finally:
             if mine:

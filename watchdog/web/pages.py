@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from prometheus_client import CollectorRegistry
 
 from watchdog.core.errors import WatchdogError
-from watchdog.core.inbox import InboxReply
+from watchdog.core.inbox import RETRY_LATER, InboxReply
 from watchdog.core.text import escape
 from watchdog.web.guard import content_security_policy
 from watchdog.web.metrics_format import choose_format
@@ -60,7 +60,6 @@ class Response(NamedTuple):
 
 PageHandler = Callable[[PageRequest], Response]
 """May raise ReaderGoneError, and TimeoutError when the daemon has no time for it."""
-_LATER = {"Retry-After": "1"}
 
 
 def build_routes(
@@ -97,7 +96,7 @@ def build_routes(
 
     def of_status(name: str, build: Callable[[], Response]) -> Response:
         if not status_readers.acquire(blocking=False):
-            return Response.text("too many readers at once - ask again in a moment", 503, _LATER)
+            return Response.text("too many readers at once - ask again in a moment", 503, RETRY_LATER)
         try:
             return pacer.make(name, build)
         finally:
@@ -105,13 +104,15 @@ def build_routes(
 
     def api_query(asked: PageRequest) -> Response:
         if not query_readers.acquire(blocking=False):
-            return Response.json({"error": "other queries are being answered — ask again in a moment"}, 503, _LATER)
+            return Response.json(
+                {"error": "other queries are being answered — ask again in a moment"}, 503, RETRY_LATER
+            )
         try:  # an answer may be large: the next one is not made before somebody has taken it
             return Response(query(asked.params, asked.reader), "application/json", on_sent=query_readers.release)
         except BaseException as error:
             query_readers.release()
             if isinstance(error, QueryUnavailableError):
-                return Response.json({"error": str(error)}, 503, _LATER)
+                return Response.json({"error": str(error)}, 503, RETRY_LATER)
             if isinstance(error, WatchdogError):
                 return Response.json({"error": str(error)}, 400)
             raise

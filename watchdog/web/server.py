@@ -20,7 +20,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from watchdog.core.inbox import InboxDoor, InboxError
+from watchdog.core.inbox import RETRY_LATER, InboxEndpoint, InboxError
 from watchdog.core.telemetry import log
 from watchdog.web.guard import SECURITY_HEADERS, content_security_policy, own_names, refuse_host, refuse_other_site
 from watchdog.web.inbox import Inbox
@@ -35,9 +35,9 @@ _PATIENCE = 10.0
 """Seconds for a whole request to come, with all that is sent in it, and for a whole answer to be taken."""
 _IDLE = 75.0
 """Seconds for which the connection of a sender is kept that sends nothing more."""
-_FAREWELL = 1.0
+_DRAIN_TIME = 1.0
 """Seconds for which a sender is heard out that has its answer already …"""
-_MAX_FAREWELL = 4 << 20
+_MAX_DRAINED = 4 << 20
 """… and bytes: an answer that meets what nobody reads is taken away from whoever should have it."""
 _KEPT = (200, 204, 400, 429, 503)
 """Answers after which a sender sends more, over the same connection."""
@@ -145,7 +145,7 @@ class _HttpHandler(BaseHTTPRequestHandler):
         """What has come of the next request; None: there is none."""
         while self._begun is not None:
             self.requestline, self.command, self.close_connection = "", "", True
-            self._door: InboxDoor | None = None
+            self._endpoint: InboxEndpoint | None = None
             head = self._receive_head()
             self._begun = None
             if len(head) > _MAX_HEAD and not HEAD_END.search(head, 0, _MAX_HEAD):
@@ -181,12 +181,12 @@ class _HttpHandler(BaseHTTPRequestHandler):
         """Whether it is one that is answered by a page, or by a source; if not, it has been answered."""
         if not super().parse_request():
             return False
-        self._door = self.server.inbox.find_door(self._split_target().path)
-        methods = ("GET", "HEAD") if self._door is None else self._door.methods
+        self._endpoint = self.server.inbox.find_endpoint(self._split_target().path)
+        methods = ("GET", "HEAD") if self._endpoint is None else self._endpoint.methods
         if self.request_version == "HTTP/0.9":
             self._send(Response.text("this is no request", 400))
         elif self.command not in methods:
-            why = "these pages are only read" if self._door is None else f"this takes {' and '.join(methods)}"
+            why = "these pages are only read" if self._endpoint is None else f"this takes {' and '.join(methods)}"
             self._send(Response.text(why, 405, {"Allow": ", ".join(methods)}))
         else:
             return True
@@ -201,8 +201,8 @@ class _HttpHandler(BaseHTTPRequestHandler):
         return _Target(path, query, authorities)
 
     def do_GET(self) -> None:
-        if self._door is not None:
-            self._take(self._door)
+        if self._endpoint is not None:
+            self._take(self._endpoint)
             return
         reply = self._answer()
         try:
@@ -220,14 +220,14 @@ class _HttpHandler(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         self.do_GET()
 
-    def _take(self, door: InboxDoor) -> None:
+    def _take(self, endpoint: InboxEndpoint) -> None:
         """What is sent to a source."""
         target = self._split_target()
         body = None
         try:
             body = RequestBody(self.headers, self.rfile.read(), self.connection, self._deadline, self.server.waiting)
             reply = self._refuse(target) or Response.of(
-                self.server.inbox.answer(door, self.command, target.path, self.headers, body)
+                self.server.inbox.answer(endpoint, self.command, target.path, self.headers, body)
             )
         except InboxError as refusal:
             reply = Response.of(refusal.reply)
@@ -238,11 +238,11 @@ class _HttpHandler(BaseHTTPRequestHandler):
         if keep and body is not None:
             self._begun = body.rest
         elif not finished:
-            self._hear_out()
+            self._drain_body()
 
-    def _hear_out(self) -> None:
+    def _drain_body(self) -> None:
         """Reads away what is still being sent, for a moment."""
-        deadline, left = time.monotonic() + _FAREWELL, _MAX_FAREWELL
+        deadline, left = time.monotonic() + _DRAIN_TIME, _MAX_DRAINED
         self.server.waiting[self.connection] = None
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)
@@ -286,9 +286,7 @@ class _HttpHandler(BaseHTTPRequestHandler):
         except ReaderGoneError:
             raise
         except TimeoutError:
-            return Response.text(
-                "the watchdog is too busy to say it - ask again in a moment", 503, {"Retry-After": "1"}
-            )
+            return Response.text("the watchdog is too busy to say it - ask again in a moment", 503, RETRY_LATER)
         except Exception:
             log.exception("web: %s broke", path)
             return Response.text("Internal Server Error", 500)
@@ -296,7 +294,7 @@ class _HttpHandler(BaseHTTPRequestHandler):
     def _send(self, reply: Response, *, keep: bool = False) -> None:
         self.server.waiting[self.connection] = None
         self.request_version = "HTTP/1.0"  # else the oldest readers would get no headers
-        self.protocol_version = "HTTP/1.0" if self._door is None else "HTTP/1.1"
+        self.protocol_version = "HTTP/1.0" if self._endpoint is None else "HTTP/1.1"
         self.send_response_only(reply.code)
         policy = {"Content-Security-Policy": content_security_policy()}
         about = {"Content-Type": reply.content_type, "Content-Length": str(len(reply.body))}

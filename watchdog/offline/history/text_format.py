@@ -12,15 +12,14 @@ from typing import NamedTuple
 
 from watchdog.core.model import Labels, Millis
 from watchdog.offline.history.page_builder import HistoryError
+from watchdog.tsdb.labels import LABEL_NAME, METRIC_NAME
 
 _CHUNK = 2**22
 _TIME_COLUMNS = ("t", "time", "timestamp")
-_NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
-_KEY = r"[a-zA-Z_][a-zA-Z0-9_]*"
 # `*+` stands behind single characters only: behind groups Pythons before 3.11.5 match what is not there.
 _QUOTED = r'"[^"\\]*+(?:\\.[^"\\]*+)*"'
-_PAIR = re.compile(rf"\s*({_KEY})\s*=\s*({_QUOTED})\s*")
-SERIES_PATTERN = re.compile(rf"({_NAME})(?:\s*+\{{\s*((?:{_KEY}\s*+=\s*+{_QUOTED}\s*+(?:,\s*+)?)*)\}})?")
+_PAIR = re.compile(rf"\s*({LABEL_NAME})\s*=\s*({_QUOTED})\s*")
+SERIES_PATTERN = re.compile(rf"({METRIC_NAME})(?:\s*+\{{\s*((?:{LABEL_NAME}\s*+=\s*+{_QUOTED}\s*+(?:,\s*+)?)*)\}})?")
 """Without blanks around it: two that stand side by side would share them out in every way there is."""
 _ESCAPE = re.compile(r'\\([\\n"])')
 

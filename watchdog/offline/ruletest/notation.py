@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from watchdog.core.model import Labels
 from watchdog.prometheus_rules.syntax import unescape_go_string
-from watchdog.tsdb.labels import METRIC_NAME_LABEL
+from watchdog.tsdb.labels import LABEL_NAME, METRIC_NAME, METRIC_NAME_LABEL
 
 SeriesValue = float | None | Literal["stale"]
 """A sample; None: there is none at that time; ``stale``: the series is gone from then on."""
@@ -22,8 +22,7 @@ _SAMPLE = re.compile(
     rf"|(?P<stale>stale)"
     rf"|(?P<first>[+-]?(?:{_NUMBER}|{_WORD}))(?:(?P<sign>[+-])(?P<step>{_NUMBER}|{_WORD})(?=x))?(?:x(?P<times>\d+))?"
 )
-_METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
-_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_METRIC, _LABEL = re.compile(METRIC_NAME), re.compile(LABEL_NAME)
 _STRING = re.compile(r'"((?:\\.|[^"\\\n])*)"|\'((?:\\.|[^\'\\\n])*)\'|`([^`]*)`')
 
 

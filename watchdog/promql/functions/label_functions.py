@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 
 from watchdog.core.model import Labels
@@ -12,6 +11,7 @@ from watchdog.promql.eval.context import EvaluationContext
 from watchdog.promql.eval.vectors import Keys, Vector, as_vector, make_merge_plan, merge_series
 from watchdog.promql.functions.function import EvaluateNode
 from watchdog.promql.parse.nodes import FunctionCall, Node, StringLiteral
+from watchdog.tsdb.labels import is_label_name
 
 
 def compile_regex(text: str) -> Pattern:
@@ -25,7 +25,7 @@ def compile_regex(text: str) -> Pattern:
 
 def check_label_name(name: str) -> None:
     """Raises PromqlError where it is none."""
-    if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name):
+    if not is_label_name(name):
         raise PromqlError(f"{name!r} is no name for a label — letters, digits and _ only")
 
 

@@ -11,7 +11,7 @@ _BURST_CELLS = 2_000_000
 """Series × deliveries that may come beyond what `every` says: 16 MB."""
 
 
-class Pace:
+class DeliveryLimit:
     """In the long run one delivery for each `every`, and as many more at once as take little room. Not for several threads."""
 
     def __init__(self, every: Millis) -> None:
