@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from watchdog.core.model import Labels, Millis, Sample
 from watchdog.sources.series_limits import MAX_VALUE
-from watchdog.sources.time_budget import MAX_STEPS, TimeBudget
+from watchdog.sources.time_budget import TimeBudget, catch_up_times
 
 MAX_LABEL_SETS = 1_000
 """Of one metric. Counters that are known stay; of last values the one makes room of which nothing was heard for longest."""
@@ -78,7 +78,7 @@ class EventSeries:
         self._counters = [value for value in found if value.plan.kind != "last"]
         self._lasts = [value for value in found if value.plan.kind == "last"]
         self._size = sum(len(value.sets) for value in found)
-        self._bounds = self._steps(every)
+        self._bounds = catch_up_times(self._previous, now, every)
         self._earlier: list[tuple[Millis, _Totals]] = []
         self._said_at = now
 
@@ -135,13 +135,6 @@ class EventSeries:
         return found + self._last_samples()
 
     # ─ counters ─
-
-    def _steps(self, every: Millis) -> list[Millis]:
-        """Times between the last read and now at which the counters are said; none where the two lie close together."""
-        if self._previous is None or self._now - self._previous <= 2 * every:
-            return []
-        width = max(every, -(-(self._now - self._previous) // MAX_STEPS))
-        return list(range(self._previous + width, self._now, width))
 
     def _pass_bounds(self, t: Millis) -> None:
         while self._bounds and t > self._bounds[0]:

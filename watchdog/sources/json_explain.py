@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
 from watchdog.core.errors import SourceError
 from watchdog.core.protocols import Match
 from watchdog.core.text import shorten
+from watchdog.sources.json_names import document_paths, nearest_paths
 from watchdog.sources.json_path import search
 from watchdog.sources.json_values import Absent, DocumentTime, JsonValue, Timing, as_value, measure
 
 _MAX_FOUND = 5
-_MAX_NEAREST = 3
-_MAX_NAMES = 300
-"""Of a document's names so many are compared."""
+_MAX_MEASURED = 300
 _MAX_SHOWN = 80
 """Characters of what was found."""
 
 
 def explain(document: Any, values: Mapping[str, str | JsonValue], timing: Timing) -> list[Match]:
     """Each expression of `values`, and the source's own `time`. Never raises."""
-    names = list(islice(_paths(document, ""), _MAX_NAMES))
+    names = document_paths(document)
     document_time = DocumentTime(document, timing)
     matches: list[Match] = []
     if timing.path is not None:
@@ -35,7 +33,7 @@ def explain(document: Any, values: Mapping[str, str | JsonValue], timing: Timing
     for name, said in values.items():
         value, key = as_value(said), f"values.{name}"
         found = _search(value.path, document)
-        measured = islice(measure(document, value, document_time), _MAX_NAMES)
+        measured = islice(measure(document, value, document_time), _MAX_MEASURED)
         whys = [one.why for one in measured if isinstance(one, Absent)]
         elements = _elements(found, value)
         shown = [found] if found in ([], {}) else elements
@@ -43,7 +41,7 @@ def explain(document: Any, values: Mapping[str, str | JsonValue], timing: Timing
         if not elements:
             continue
         scopes = [document if not isinstance(found, dict | list) else each for each in elements]
-        below = list(islice(_paths(scopes[0], ""), _MAX_NAMES))
+        below = document_paths(scopes[0])
         if value.value is not None:
             inner = [_search(value.value, each) for each in elements]
             matches.append(_match(f"{key}.value", value.value, inner, below))
@@ -73,7 +71,7 @@ def _search(path: str, document: Any) -> Any:
 
 def _match(key: str, path: str, found: list[Any], names: list[str], why: str = "") -> Match:
     there = [_show(each) for each in found if each is not None][:_MAX_FOUND]
-    return Match(key, path, tuple(there), () if there else _nearest(path, names), why)
+    return Match(key, path, tuple(there), () if there else nearest_paths(path, names), why)
 
 
 def _show(value: Any) -> str:
@@ -81,27 +79,3 @@ def _show(value: Any) -> str:
         return shorten(json.dumps(value, ensure_ascii=False), _MAX_SHOWN)
     except (ValueError, RecursionError):
         return "…"
-
-
-def _nearest(path: str, names: list[str]) -> tuple[str, ...]:
-    """The paths that are spelt most like it; of two, the one that ends in the same name."""
-    last = path.rpartition(".")[2].lower()
-    same = [name for name in names if name.rpartition(".")[2].lower() == last]
-    close = difflib.get_close_matches(path[:100], names, n=_MAX_NEAREST, cutoff=0.4)
-    return tuple(dict.fromkeys([*same, *close]))[:_MAX_NEAREST] or tuple(names[:_MAX_NEAREST])
-
-
-def _paths(document: Any, above: str, depth: int = 8) -> Iterator[str]:
-    """The plain paths of a document; of a list, those of its first element."""
-    if isinstance(document, list):
-        if document:
-            yield f"{above}[]"
-            yield from _paths(document[0], f"{above}[]", depth - 1)
-        return
-    if not isinstance(document, dict) or not depth:
-        return
-    for name, value in document.items():
-        shown = name if name.isascii() and name.isidentifier() else json.dumps(name, ensure_ascii=False)
-        path = f"{above}.{shown}" if above else shown
-        yield shorten(path, _MAX_SHOWN)
-        yield from _paths(value, path, depth - 1)

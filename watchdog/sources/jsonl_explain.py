@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -15,6 +13,7 @@ from watchdog.core.protocols import Match
 from watchdog.core.text import shorten
 from watchdog.host.tail import matches_any, newest_lines
 from watchdog.sources.compiled_path import Find, compile_condition, compile_path, conjuncts
+from watchdog.sources.json_names import document_paths, nearest_paths
 from watchdog.sources.json_path import to_label, to_number
 from watchdog.sources.jsonl_reader import FIRST_BYTES, JsonlSpec, finder, no_files, parse_line, time_said
 from watchdog.sources.jsonl_values import LineValue
@@ -23,7 +22,6 @@ _MAX_FOUND = 5
 _MAX_NEAREST = 3
 _MAX_SHOWN = 160
 _MAX_LINES = 1_000
-_MAX_NAMES = 300
 _NO_LINE = "no line is there yet"
 
 
@@ -43,7 +41,7 @@ def explain_jsonl(spec: JsonlSpec, now: Millis) -> tuple[Match, ...]:
     lines = [
         _Line(line.decode(errors="replace"), document) for line in newest if (document := parse_line(line)) is not None
     ]
-    names = list(dict.fromkeys(name for line in lines[:20] for name in islice(_paths(line.document, ""), _MAX_NAMES)))
+    names = list(dict.fromkeys(name for line in lines[:20] for name in document_paths(line.document)))
     found = [] if spec.time is None else [_explain_time(spec, lines, names, now)]
     for name, value in spec.values.items():
         found += _explain_value(f"values.{name}", value, lines, names)
@@ -109,7 +107,7 @@ def _ask(find: Find, document: Any) -> Any:
 
 def _match(key: str, path: str, shown: list[str], names: list[str], why: str = "") -> Match:
     return Match(
-        key, path, tuple(shown), () if shown else _nearest_names(path, names), why if shown or names else _NO_LINE
+        key, path, tuple(shown), () if shown else nearest_paths(path, names), why if shown or names else _NO_LINE
     )
 
 
@@ -122,17 +120,3 @@ def _nearest_lines(condition: str, lines: Sequence[_Line]) -> tuple[str, ...]:
     parts = conjuncts(condition)
     ranked = sorted(lines, key=lambda line: -sum(part(line.document) for part in parts))
     return tuple(_show(line) for line in ranked[:_MAX_NEAREST])
-
-
-def _nearest_names(path: str, names: list[str]) -> tuple[str, ...]:
-    close = difflib.get_close_matches(path[:100], names, n=_MAX_NEAREST, cutoff=0.4)
-    return tuple(close) or tuple(names[:_MAX_NEAREST])
-
-
-def _paths(document: dict[str, Any], above: str, depth: int = 4) -> Iterator[str]:
-    for name, value in document.items():
-        shown = name if name.isascii() and name.isidentifier() else json.dumps(name, ensure_ascii=False)
-        path = f"{above}.{shown}" if above else shown
-        yield shorten(path, _MAX_SHOWN)
-        if isinstance(value, dict) and depth:
-            yield from _paths(value, path, depth - 1)

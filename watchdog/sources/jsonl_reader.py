@@ -14,7 +14,7 @@ from watchdog.host.tail import matches_any, newest_lines, read_new_lines
 from watchdog.sources.compiled_path import Find, compile_path
 from watchdog.sources.jsonl_book import Book
 from watchdog.sources.jsonl_values import LineValue
-from watchdog.sources.time_budget import MAX_STEPS
+from watchdog.sources.time_budget import catch_up_times
 from watchdog.sources.timestamps import parse_timestamp
 
 FIRST_BYTES = 256 << 10
@@ -89,7 +89,7 @@ class _Read:
 
     def result(self, deadline: float) -> JsonlResult:
         is_first, lines_before = self._previous is None, self._lines
-        self._bounds = self._steps()
+        self._bounds = self._catch_up_times()
         skipped = self._tail.get("skipped_lines", 0)
         self._take(read_new_lines(self._spec.files, self._tail, self._spec.max_bytes, deadline))
         self._lines += self._tail["skipped_lines"] - skipped
@@ -172,12 +172,8 @@ class _Read:
 
     # ─ the times of the counters ─
 
-    def _steps(self) -> list[Millis]:
-        """Times between the last read and this one at which the counters are said; none where the two lie close together."""
-        if self._previous is None or self._find_time is None or self._now - self._previous <= 2 * self._spec.every:
-            return []
-        width = max(self._spec.every, -(-(self._now - self._previous) // MAX_STEPS))
-        return list(range(self._previous + width, self._now, width))
+    def _catch_up_times(self) -> list[Millis]:
+        return [] if self._find_time is None else catch_up_times(self._previous, self._now, self._spec.every)
 
     def _pass_bounds(self, at: Millis) -> None:
         while self._bounds and at > self._bounds[0]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeVar
 
+from watchdog.core.model import Millis
+
 T = TypeVar("T")
 
-MAX_STEPS = 60
+_MAX_STEPS = 60
 """Times at which the counters of a span are said that was slept through."""
 _MIN_STEPS = 4
 _MIN_LAST_TIMES = 8
@@ -18,6 +20,14 @@ _MAX_CELLS = 240_000
 """What `series_limits` takes of one read, about: samples × different times, of which a few may always be."""
 _OWN_SAMPLES = 20
 """Of whoever says more of its own, at most."""
+
+
+def catch_up_times(previous: Millis | None, now: Millis, every: Millis) -> list[Millis]:
+    """Times between the last read and this one at which counters are said; none where the two lie close together."""
+    if previous is None or now - previous <= 2 * every:
+        return []
+    width = max(every, -(-(now - previous) // _MAX_STEPS))
+    return list(range(previous + width, now, width))
 
 
 class TimeBudget(NamedTuple):
