@@ -70,10 +70,9 @@ class Receiver(Protocol):
 Deliver = Callable[[Sequence[Sample], SourceState], int]
 """Takes all series of a source as they are now (one that is missing is gone), and the state that stands for them and
 for everything before. From any thread, at any time, also from within `receive`; returns at once, and says how many of its
-deliveries wait to be judged (256 at most). They are judged on
-arrival; where they come faster than that for long, the oldest are passed over. What was delivered by the end of `close`
-counts, what comes later does not. A sample that is not newer than the last one of its series says nothing new and is
-dropped."""
+deliveries wait to be judged (256 at most). They are judged on arrival; where they come faster than that for long, the oldest
+are passed over. What was delivered by the end of `close` counts, what comes later does not. A sample that is not newer than the
+last one of its series says nothing new and is dropped."""
 
 
 @runtime_checkable

@@ -92,9 +92,7 @@ def entries_after(position: JournalPosition, matches: Sequence[str], *, max_byte
     except _CursorRefusedError:
         place = since
         part = read_on("--all")
-    if (
-        part.more and not part.entries
-    ):  # the first message is longer than all that is read: without --all it is left out
+    if part.more and not part.entries:  # the first message is longer than all that is read: it is left out
         part = read_on()
     return part
 

@@ -103,9 +103,8 @@ class _Identification:
         return True
 
     def _place(self, found: FoundFile, file: BinaryIO) -> None:
-        status = os.fstat(
-            file.fileno()
-        )  # a copy has grown since the look; ahead of a truncation that was seen, it is whole
+        # A copy has grown since the look; ahead of a truncation that was seen, it is whole.
+        status = os.fstat(file.fileno())
         found = found._replace(size=status.st_size, mtime_ns=status.st_mtime_ns)
         packed = is_gzip(file)
         head = unpacked_head(file, HEAD) if packed else b""

@@ -178,9 +178,8 @@ class _Tail:
                 yield half + line
 
     def _plain_lines(self, _: FoundFile, file: BinaryIO, position: Position, budget: _Budget) -> Iterator[bytes]:
-        if (
-            not position.offset and os.pread(file.fileno(), 1, 0) == b"\0"
-        ):  # who goes on at his own place after a truncation leaves a hole
+        # Who goes on at his own place after a truncation leaves a hole.
+        if not position.offset and os.pread(file.fileno(), 1, 0) == b"\0":
             try:
                 position.offset = file.seek(0, os.SEEK_DATA)
             except OSError:  # nothing but a hole
@@ -232,9 +231,7 @@ class _Tail:
             budget.left -= len(chunk)
             if not chunk:
                 return len(pending)
-            if (
-                not pending and chunk[:1] == b"\0"
-            ):  # a hole: of one in the middle of a file no less than of one at its beginning
+            if not pending and chunk[:1] == b"\0":  # a hole, in the middle of a file or at its beginning
                 size, chunk = len(chunk), chunk.lstrip(b"\0")
                 position.offset += size - len(chunk)
             if position.skips:

@@ -12,7 +12,7 @@ from watchdog.core.errors import ActionError, SourceError
 from watchdog.core.model import JsonObject, Millis, Sample
 from watchdog.host.tail import matches_any, newest_lines, read_new_lines
 from watchdog.sources.compiled_path import Find, compile_path
-from watchdog.sources.jsonl_book import Book
+from watchdog.sources.jsonl_series import JsonlSeries
 from watchdog.sources.jsonl_values import LineValue
 from watchdog.sources.time_budget import catch_up_times
 from watchdog.sources.timestamps import parse_timestamp
@@ -85,7 +85,7 @@ class _Read:
             self._previous = self._kept_at = int(state["at"])
         self._lines, self._invalid = int(state.get("lines", 0)), int(state.get("invalid", 0))
         self._last_event: Millis | None = state.get("last_event")
-        self._book = Book(self._spec.values, state.get("values", {}), self._spec.max_series, self._now)
+        self._series = JsonlSeries(self._spec.values, state.get("values", {}), self._spec.max_series, self._now)
 
     def result(self, deadline: float) -> JsonlResult:
         is_first, lines_before = self._previous is None, self._lines
@@ -101,19 +101,19 @@ class _Read:
             raise no_files(self._spec.files)
         if has_read:
             self._last_event = self._time_of(self._newest)
-        at, budget = self._final_time(), self._book.budget()
+        at, budget = self._final_time(), self._series.budget()
         steps = budget.fewer_steps(self._steps_before(at))
         last_times = budget.last_times(steps)
-        self._book.settle_last(self._time_of, last_times)
-        samples = self._book.counter_samples(self._previous, steps, at)
-        samples += [*self._book.last_samples(last_times), *self._own_samples()]
+        self._series.settle_last(self._time_of, last_times)
+        samples = self._series.counter_samples(self._previous, steps, at)
+        samples += [*self._series.last_samples(last_times), *self._own_samples()]
         state: JsonObject = {
             "tail": self._tail,
             "at": at if has_read else self._kept_at,
             "lines": self._lines,
             "invalid": self._invalid,
             "last_event": self._last_event,
-            "values": self._book.to_json(),
+            "values": self._series.to_json(),
         }
         return JsonlResult(state, tuple(samples), at)
 
@@ -122,7 +122,7 @@ class _Read:
     def _take(self, lines: Iterable[bytes]) -> None:
         """This is done fifty thousand times a second."""
         scan = _scan
-        takes = self._book.takes()
+        takes = self._series.takes()
         count = invalid = 0
         document: Any = None
         for line in lines:
@@ -150,7 +150,7 @@ class _Read:
 
     def _take_first_lines(self) -> None:
         """Nothing of what was there is counted; the last values are what they are."""
-        takes = self._book.takes(only_last=True)
+        takes = self._series.takes(only_last=True)
         for line in newest_lines(self._spec.files, FIRST_BYTES):
             document = parse_line(line)
             if document is not None:
@@ -177,7 +177,7 @@ class _Read:
 
     def _pass_bounds(self, at: Millis) -> None:
         while self._bounds and at > self._bounds[0]:
-            self._earlier.append((self._bounds.pop(0), self._book.totals()))
+            self._earlier.append((self._bounds.pop(0), self._series.totals()))
 
     def _final_time(self) -> Millis:
         """Now; where more waits to be read, when the newest was that has been read."""
@@ -189,7 +189,7 @@ class _Read:
     def _steps_before(self, final: Millis) -> list[tuple[Millis, list[list[float]]]]:
         """Also the end of the step in which the newest line was: nothing has happened since."""
         if self._bounds and self._newest is not None:
-            self._earlier.append((self._bounds[0], self._book.totals()))
+            self._earlier.append((self._bounds[0], self._series.totals()))
         return [(t, totals) for t, totals in self._earlier if t < final]
 
     def _own_samples(self) -> list[Sample]:

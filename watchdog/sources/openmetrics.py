@@ -167,9 +167,8 @@ def _parse_unchanged_page(lines: list[str], known_lines: list[str | _Line], now:
         if not line.startswith(start):
             return None
         value = line[len(start) :]
-        if (
-            value.isascii() and value.isprintable() and " " not in value and "_" not in value
-        ):  # what float() reads beside
+        # What is left out float() would read, too.
+        if value.isascii() and value.isprintable() and " " not in value and "_" not in value:
             try:
                 found.append(Sample(name, labels, now, float(value)))
             except ValueError:

@@ -203,9 +203,8 @@ class SeriesLimiter:
     def _expire(self, now: Millis) -> None:
         self._next_expiry = now + 60_000
         for name, (size, until) in list(self._gone.items()):
-            if now >= until or until - now > 2 * max(
-                CHURN_WINDOW, self._retention_of(name[0])
-            ):  # the clock was set back
+            was_set_back = until - now > 2 * max(CHURN_WINDOW, self._retention_of(name[0]))
+            if now >= until or was_set_back:
                 del self._gone[name]
                 self._bytes -= size
 

@@ -65,7 +65,7 @@ class _Value:
         }
 
 
-class Book:
+class JsonlSeries:
     """Of one read: begun from the state, and put back into it."""
 
     def __init__(self, values: Mapping[str, LineValue], kept: Mapping[str, Any], max_series: int, now: Millis) -> None:
