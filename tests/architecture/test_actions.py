@@ -19,7 +19,8 @@ def is_action_class(node: ast.AST) -> bool:
 ACTION_CLASSES = {
     node.name
     for path in PACKAGE.rglob("*.py")
-    for node in ast.walk(ast.parse(path.read_text()))
+    if "(ActionModel)" in (source := path.read_text())
+    for node in ast.parse(source).body
     if isinstance(node, ast.ClassDef) and is_action_class(node)
 }
 

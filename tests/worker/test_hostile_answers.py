@@ -143,21 +143,22 @@ def test_whatever_is_answered_is_an_action_error(fake: Callable[[Serve], WorkerE
     assert not noted
 
 
-MANY = {
-    "lists": "[" + "[]," * 5_000_000 + "[]]",
-    "numbers": "[" + "1," * 5_000_000 + "1]",
-    "texts": "[" + '"\\\\",' * 3_000_000 + '""]',
-    "names": "{" + ",".join(f'"{n}":0' for n in range(1_200_000)) + "}",
-    "lists behind an escaped quote": '["\\"",' + "[]," * 5_000_000 + "[]]",
+MANY: dict[str, Callable[[], str]] = {
+    "lists": lambda: "[" + "[]," * 5_000_000 + "[]]",
+    "numbers": lambda: "[" + "1," * 5_000_000 + "1]",
+    "texts": lambda: "[" + '"\\\\",' * 3_000_000 + '""]',
+    "names": lambda: "{" + ",".join(f'"{n}":0' for n in range(1_200_000)) + "}",
+    "lists behind an escaped quote": lambda: '["\\"",' + "[]," * 5_000_000 + "[]]",
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("payload", MANY.values(), ids=MANY)
+@pytest.mark.parametrize("write", MANY.values(), ids=MANY)
 def test_millions_of_parts_are_refused_without_reading_them(
-    monkeypatch: pytest.MonkeyPatch, fake: Callable[[Serve], WorkerExecutor], payload: str
+    monkeypatch: pytest.MonkeyPatch, fake: Callable[[Serve], WorkerExecutor], write: Callable[[], str]
 ) -> None:
     """Each takes a second or two and 400 MB to be read: two such answers, and the kernel would end the watchdog."""
+    payload = write()
     assert len(json.loads(payload)) > 1_000_000
     monkeypatch.setattr(wire, "json", SimpleNamespace(loads=lambda *_, **__: pytest.fail("read"), dumps=json.dumps))
     with pytest.raises(ActionError, match="more parts than any"):
