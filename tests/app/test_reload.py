@@ -5,81 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.support.reload_harness import MAIN, RULES, ReloadHarness
 from watchdog.app import reload
-from watchdog.app.reload import Reloader
-from watchdog.config import Config, describe_changes, load, stat_files
-from watchdog.core.model import Message
-from watchdog.core.offload import ThreadOffload
-from watchdog.core.telemetry import Telemetry
+from watchdog.config import Config, describe_changes, stat_files
 from watchdog.journal.errors import JournalUnavailableError
-
-MAIN = """\
-sources:
-  bot: {type: scrape, url: "http://127.0.0.1:1/metrics"}
-state: state
-"""
-RULES = """\
-targets: {bot: {unit: b.service}}
-kpis: {errors: {expr: errors_total}, age: {expr: tick_age}}
-rules:
-  - {name: a, kpi: errors, target: bot, warn: {above: 1}}
-  - {name: b, kpi: age, target: bot, warn: {above: 1}}
-"""
-
-
-class ReloadHarness:
-    """A reloader over real files; swaps and messages are written down."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.rules = folder / "rules" / "a.yaml"
-        self.telemetry = Telemetry("0")
-        self.applied_configs: list[Config] = []
-        self.messages: list[tuple[str, str, tuple[str, ...]]] = []
-        self.pool = ThreadOffload(2, "test")
-        self.reloader = Reloader(
-            folder,
-            {},
-            load(folder, environ={}),
-            stat_files(folder),
-            offload=self.pool,
-            telemetry=self.telemetry,
-            apply_config=self.applied_configs.append,
-            notify=self.record_message,
-        )
-
-    def record_message(self, message: Message) -> None:
-        self.messages.append((message.severity, message.title, message.lines))
-
-    def edit_rules(self, old: str, new: str) -> None:
-        text = self.rules.read_text()
-        assert old in text
-        self.rules.write_text(text.replace(old, new))
-
-    def run(self, *acts: Callable[[], Awaitable[object]]) -> None:
-        async def all_of_them() -> None:
-            for act in acts:
-                await act()
-
-        asyncio.run(all_of_them())
-
-    async def check_files(self) -> None:
-        """One look at the files, and the reload that follows from it."""
-        await self.reloader.check_files()
-        await self.wait_for_reload()
-
-    async def wait_for_reload(self) -> None:
-        if self.reloader._task is not None:
-            await self.reloader._task
-
-    @property
-    def last_reload_successful(self) -> float | None:
-        return self.telemetry.registry.get_sample_value("watchdog_config_last_reload_successful")
 
 
 @pytest.fixture
@@ -103,7 +37,9 @@ def test_what_changed_is_said_by_name(harness: ReloadHarness, caplog: pytest.Log
     (config,) = harness.applied_configs
     assert list(config.rules) == ["a", "c"]
     assert "reloaded: 2 rules; 1 rule changed: a; 1 rule added: c; 1 rule removed: b" in caplog.text
-    assert harness.messages == []
+    assert harness.messages == [
+        ("info", "Configuration reloaded: 1 rule removed", ("1 rule: b (rules/a.yaml no longer says so)",))
+    ]
 
 
 def test_many_changes_are_counted(harness: ReloadHarness) -> None:
@@ -172,7 +108,10 @@ def test_every_kind_of_change_is_noticed(what: str, harness: ReloadHarness) -> N
     if what == "added":
         other.write_text("kpis: {x: {expr: x}}\n")
     elif what == "removed":
-        harness.rules.unlink()
+        other.write_text("kpis: {x: {expr: x}}\n")
+        harness.run(harness.check_files)
+        harness.applied_configs.clear()
+        other.unlink()
     elif what == "moved over":  # as editors save: the same size, and the time of the original
         new = harness.folder / "new"
         new.write_text(RULES.replace("name: a", "name: z"))
@@ -184,7 +123,7 @@ def test_every_kind_of_change_is_noticed(what: str, harness: ReloadHarness) -> N
     harness.run(harness.check_files)
 
     assert len(harness.applied_configs) == (0 if what == "broken" else 1)
-    assert len(harness.messages) == (1 if what == "broken" else 0)
+    assert len(harness.messages) == (1 if what in ("broken", "moved over") else 0)  # moved over: a rule is gone
 
 
 def test_files_are_read_when_they_have_come_to_rest(harness: ReloadHarness, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +139,7 @@ def test_files_are_read_when_they_have_come_to_rest(harness: ReloadHarness, monk
     harness.run(harness.check_files)
 
     assert [list(config.rules) for config in harness.applied_configs] == [["whole", "b"]]
-    assert harness.messages == []
+    assert [title for _, title, _ in harness.messages] == ["Configuration reloaded: 1 rule removed"]
 
 
 def test_the_watch_can_be_turned_off(tmp_path: Path, harness: ReloadHarness) -> None:
@@ -278,7 +217,7 @@ def test_a_journal_that_takes_nothing_delays_a_reload_and_ends_none(
         return call(*args)
 
     apply, notify = harness.reloader._apply_config, harness.reloader._notify
-    monkeypatch.setattr(harness.reloader, "_apply_config", lambda config: fails_twice(apply, config))
+    monkeypatch.setattr(harness.reloader, "_apply_config", lambda *args: fails_twice(apply, *args))
     monkeypatch.setattr(harness.reloader, "_notify", lambda message: fails_twice(notify, message))
     if broken:
         harness.rules.write_text("rules: 5\n")
@@ -286,7 +225,7 @@ def test_a_journal_that_takes_nothing_delays_a_reload_and_ends_none(
         harness.edit_rules("- {name: b", "- {name: c")
     harness.run(harness.reloader.reload)
 
-    assert len(tries) == 3
+    assert len(tries) == (3 if broken else 4)  # what it takes away is told as well
     assert [list(config.rules) for config in harness.applied_configs] == ([] if broken else [["a", "c"]])
-    assert len(harness.messages) == (1 if broken else 0)
+    assert len(harness.messages) == 1
     assert harness.reloader.failed_tasks == []

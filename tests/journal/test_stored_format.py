@@ -28,7 +28,7 @@ TABLES = (
     *("baseline", "baseline_point", "event", "incident", "machine", "message", "peak", "request", "run", "saved"),
     *("stay", "step", "target", "told", "trip"),
 )
-NEWER = ("configuration", "delivered")
+NEWER = ("configuration", "delivered", "watched")
 """Which the stored journal is too old for."""
 
 

@@ -162,7 +162,7 @@ def test_check_says_what_is_latched_or_open_and_no_longer_configured(
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: target bot")]
     assert notes == [
         "note: target bot is latched (halt) and no longer configured: the latch holds again when the target is back",
-        "note: target bot has an open incident and is no longer configured: a reload closes it",
+        "note: target bot has an open incident and is no longer configured: reload --yes closes it",
     ]
 
     harness.write_config(RENAMED_TARGET_RULES, said)

@@ -80,6 +80,7 @@ class PipelineHarness:
         }
         self.labelled_series: list[tuple[str, Labels, float]] = []
         self.lost_sources: set[str] = set()
+        self.removed = ""
         self.open()
 
     def write_config(self, rules: str, main: str = MAIN_YAML) -> None:
@@ -91,7 +92,12 @@ class PipelineHarness:
     def open(self) -> None:
         self.journal = SqliteJournal(self.folder / "journal.db", durable=False)
         self.pipeline = Pipeline(
-            self.config, self.journal, Telemetry("test"), self.now, describe_left=self.describe_left
+            self.config,
+            self.journal,
+            Telemetry("test"),
+            self.now,
+            describe_left=self.describe_left,
+            removed=self.removed,
         )
         self.requests = RequestHandler(self.pipeline, self.journal)
 

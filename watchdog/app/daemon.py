@@ -16,19 +16,20 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from watchdog import __version__
 from watchdog.app.deploy_watch import TargetInspector
 from watchdog.app.ended_topics import tell_ended
-from watchdog.app.history_saver import HistorySaver
 from watchdog.app.journal_health import JournalHealth
 from watchdog.app.own_journal import make_own
 from watchdog.app.reload import WATCH_INTERVAL, Reloader
+from watchdog.app.reload_guard import BY_START, ReloadGuard
 from watchdog.app.requests import RequestHandler
 from watchdog.app.rollback_wiring import make_rollback_context
 from watchdog.app.sampling import Sampler
 from watchdog.app.series_copy import copy_series
 from watchdog.app.series_writer import WRITE_INTERVAL, SeriesWriter
+from watchdog.app.slow_requests import SlowRequests
 from watchdog.app.source_judge import SourceJudge
 from watchdog.app.standing_watch import StandingWatch
 from watchdog.app.status import build_status, targets_to_show
-from watchdog.config import Config, FileStats, load, stat_files
+from watchdog.config import Config, FileStats, find_files, load, stat_files
 from watchdog.core.errors import WatchdogError
 from watchdog.core.executor import owner_executor
 from watchdog.core.inbox import http_inbox
@@ -39,12 +40,11 @@ from watchdog.host import sd_notify
 from watchdog.journal import open_journal, topics
 from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.lock import StateLock
-from watchdog.journal.requests import SAVE_HISTORY, Request
-from watchdog.journal.runs import PlanRun
+from watchdog.journal.requests import RELOAD, SAVE_HISTORY, Request
 from watchdog.notifiers.outbox import OutboxSender
+from watchdog.pipeline.machine_state import list_firing
 from watchdog.pipeline.pipeline import Pipeline
 from watchdog.plans.models import Halt, Repair
-from watchdog.rollback.context import RollbackContext
 from watchdog.rollback.runner import RollbackRunner
 from watchdog.tsdb.page_copy import PageCopy
 from watchdog.web.inbox import Inbox
@@ -100,6 +100,8 @@ class Daemon:
                 self.journal, self._executor, lambda: self.config.targets, wall_clock, self._plan_now
             )
             self.series_writer = SeriesWriter(self.config, self.telemetry, self._notify)
+            self._reload_guard = ReloadGuard(self.journal, find_files(path).folder, wall_clock)
+            self._reload_guard.begin(self.config)
             self.pipeline = Pipeline(
                 self.config,
                 self.journal,
@@ -108,7 +110,9 @@ class Daemon:
                 automatic_plans=automatic_plans,
                 restore_history=self.series_writer.restore,
                 describe_left=self._standing.describe_left,
+                removed=BY_START,
             )
+            self._reload_guard.firing = lambda: list_firing(self.pipeline.machines)
         except BaseException as error:
             self._executor.close()
             self._lock.release()
@@ -127,7 +131,17 @@ class Daemon:
             self.journal, self._lock, self.outbox, self._notify, wall_clock, self._fail
         )
         self._inspector = TargetInspector(self.journal, wall_clock, self._notify, self._executor)
-        self.rollback = RollbackRunner(self._rollback_context())
+        self.rollback = RollbackRunner(
+            make_rollback_context(
+                self.pipeline,
+                wall_clock,
+                offload=self._acting,
+                executor=self._executor,
+                notify_pending=lambda: self._loop.call_soon_threadsafe(self.outbox.notify_pending),
+                inspector=self._inspector,
+                standing=self._standing,
+            )
+        )
         self.request_handler = RequestHandler(self.pipeline, self.journal, self._standing.changes)
         self._reloader = Reloader(
             path,
@@ -136,11 +150,14 @@ class Daemon:
             fingerprint,
             offload=self._reloading,
             telemetry=self.telemetry,
+            guard=self._reload_guard,
             apply_config=self._apply_config,
             notify=self._notify,
+            send_all=self.outbox.drain,
         )
         self._broker_end_told = False
-        self._history_saver = HistorySaver(self._write_series, self.journal, wall_clock)
+        slow = {SAVE_HISTORY: self._save_history, RELOAD: self._reloader.answer}
+        self._slow_requests = SlowRequests(slow, self.journal, wall_clock)
         self._stop_requested = asyncio.Event()
         self._failure: str | None = None
         self._queries = QueryProcess(wall_clock, self.series_writer.path, self._copy_series_threadsafe)
@@ -172,6 +189,7 @@ class Daemon:
         for target in dict.fromkeys([*self.config.targets, *self.journal.runs.list_targets_with_unfinished_runs()]):
             self.rollback.start_target(target)
         self._tasks.append(asyncio.create_task(self.outbox.run(), name="outbox"))
+        self._reload_guard.tell_start(self.config, self._notify)
         tell_ended(self.journal, self.config, self._reloader.problems, self._notify)
         self._sampler.apply(self.config.sources)
         now = datetime.now(UTC)
@@ -214,7 +232,7 @@ class Daemon:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._history_saver.stop()
+        await self._slow_requests.stop()
         if self._server is not None:
             await asyncio.to_thread(self._server.close)
         await self.series_writer.stop(wall_clock(), self._sampler.states())
@@ -250,7 +268,8 @@ class Daemon:
     def _start_web(self) -> None:
         host, port = self.config.web.host, self.config.web.port
         try:
-            routes = build_routes(self.telemetry.registry, self.health, self._status_threadsafe, self._queries.answer)
+            ask, notes = (self._status_threadsafe, self._queries.answer), self._reloader.describe_files
+            routes = build_routes(self.telemetry.registry, self.health, *ask, notes)
             self._server = WebServer(routes, host, port, self.config.web.hosts, inbox := Inbox())
         except OSError as error:
             raise WatchdogError(f"cannot listen on {host}:{port}: {error.strerror} — set web.listen") from None
@@ -273,6 +292,11 @@ class Daemon:
         self.rollback.wake()
         if affected:
             self.outbox.notify_pending()
+
+    async def _save_history(self, _: Request) -> tuple[bool, str]:
+        now = wall_clock()
+        written = await self._write_series()
+        return written, str(now) if written else "it could not be written down, or none is kept (history: off)"
 
     async def _write_series(self) -> bool:
         """True when all of it is written down."""
@@ -301,7 +325,8 @@ class Daemon:
         self._last_round, self._last_monotonic = now, monotonic
         if not self._journal_health.check():
             return
-        for task in [*self._tasks, *self._sampler.tasks, *self.rollback.tasks, *self._reloader.failed_tasks]:
+        broken = [*self._reloader.failed_tasks, *self._slow_requests.failed_tasks]
+        for task in [*self._tasks, *self._sampler.tasks, *self.rollback.tasks, *broken]:
             if task.done() and not self._stop_requested.is_set():  # better a restart than half a watchdog
                 self._fail(f"{task.get_name()} broke")
                 log.critical("%s", self._failure, exc_info=None if task.cancelled() else task.exception())
@@ -314,9 +339,7 @@ class Daemon:
             if self.request_handler.end_suppressions(now):
                 self.outbox.notify_pending()
             for request in self.journal.requests.list_unanswered():
-                if request.kind == SAVE_HISTORY:
-                    self._history_saver.answer_soon(request)
-                elif await self._standing.may_answer(request):
+                if not self._slow_requests.answer_soon(request) and await self._standing.may_answer(request):
                     self._answer_request(request)
         except JournalUnavailableError as error:
             self._journal_health.record_failure(error)
@@ -331,7 +354,8 @@ class Daemon:
         late = wall_clock() - self._last_round
         if late >= 10_000:
             return f"the last tick was {late / 1_000:.0f} s ago"
-        return self._journal_health.describe_problem() or launch.describe_problem()
+        problem = self._journal_health.describe_problem() or launch.describe_problem()
+        return problem or self._reload_guard.describe_problem()
 
     def _answer_request(self, request: Request) -> None:
         ok, text = self.request_handler.answer(request, wall_clock())
@@ -354,10 +378,10 @@ class Daemon:
         """Validates everything, then swaps; a bad file changes nothing."""
         self._reloader.request_reload()
 
-    def _apply_config(self, config: Config) -> None:
+    def _apply_config(self, config: Config, removed: str) -> None:
         self.journal.probe()  # nothing is changed by half while it takes nothing
         self.config = config
-        self.pipeline.apply_config(config, wall_clock())
+        self.pipeline.apply_config(config, wall_clock(), removed)
         self.outbox.channels, self.outbox.silent = config.channels, config.silent_channels
         tell_ended(self.journal, self.config, self._reloader.problems, self._notify)
         self._sampler.apply(config.sources)
@@ -373,39 +397,16 @@ class Daemon:
             self.pipeline.incident_manager.notify(tx, message, wall_clock())
         self.outbox.notify_pending()
 
-    # ─ what the rollback needs of the rest ─
-
-    def _rollback_context(self) -> RollbackContext:
-        def notify(message: Message) -> None:
-            with self.journal.transaction() as tx:
-                self.pipeline.incident_manager.notify(tx, message, wall_clock())
-            self._loop.call_soon_threadsafe(self.outbox.notify_pending)
-
-        def close_incident(run: PlanRun) -> bool:
-            self.outbox.notify_pending()
-            return self.pipeline.close_incident_of(run, wall_clock())
-
-        def run_ended(target: str) -> None:
-            self._inspector.note_run_ended(target)
-            self._standing.forget(target)
-
-        return make_rollback_context(
-            self.pipeline,
-            wall_clock,
-            offload=self._acting,
-            executor=self._executor,
-            notify=notify,
-            run_ended=run_ended,
-            look_again=self._standing.look_again,
-            close_if_over=close_incident,
-        )
+    # ─ from other threads ─
 
     def _status_threadsafe(self) -> dict[str, object]:
         async def build() -> dict[str, object]:
             await self._standing.look(targets_to_show(self.config, self.journal))
             errors = self._sampler.errors()
             known = build_status(self.config, self.pipeline, self.journal, errors, wall_clock(), self._standing.changes)
-            return known | {"configuration": self.configuration, "history": self.series_writer.status()}
+            files = {"lost": list(map(str, self._reload_guard.lost)), "refused": self._reloader.describe_files()}
+            more = {"configuration": self.configuration, "history": self.series_writer.status(), "files": files}
+            return known | more
 
         return asyncio.run_coroutine_threadsafe(build(), self._loop).result(5)
 

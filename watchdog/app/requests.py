@@ -21,6 +21,7 @@ from watchdog.rollback.standing import StandingChange
 
 _REQUEST_LIFETIME = 60_000
 """ms: the command line waits for 15 s. What was left while nobody answered is not done hours later."""
+TOO_OLD = "too old: whoever asked for it does not wait for it any more"
 
 _REQUIRED_ARGS = {
     "undo": "incident",
@@ -63,8 +64,8 @@ class RequestHandler:
             return False, f"internal error: {bug!r}"
 
     def _dispatch(self, request: Request, now: Millis) -> tuple[bool, str]:
-        if now - request.t > _REQUEST_LIFETIME:
-            return False, "too old: whoever asked for it does not wait for it any more"
+        if is_too_old(request, now):
+            return False, TOO_OLD
         who = f"{request.by}: {request.args.get('reason') or 'no reason given'}"
         args = request.args
         if (needed := _REQUIRED_ARGS.get(request.kind)) is not None and args.get(needed) is None:
@@ -403,6 +404,10 @@ class RequestHandler:
                 level=first,
             )
         return True, str(run)
+
+
+def is_too_old(request: Request, now: Millis) -> bool:
+    return now - request.t > _REQUEST_LIFETIME
 
 
 def _only(targets: Sequence[str]) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
 
+from watchdog.app.deploy_watch import TargetInspector
+from watchdog.app.standing_watch import StandingWatch
 from watchdog.core.executor import Executor
-from watchdog.core.model import Millis, NotifyFunction
+from watchdog.core.model import Message, Millis
 from watchdog.journal.runs import PlanRun
 from watchdog.pipeline.check_tracker import machine_configs_of_rules, machine_configs_of_trips, tripped_since
 from watchdog.pipeline.pipeline import Pipeline
@@ -20,13 +22,25 @@ def make_rollback_context(
     *,
     offload: Callable[..., Awaitable[object]],
     executor: Executor,
-    notify: NotifyFunction,
-    run_ended: Callable[[str], None],
-    look_again: Callable[[str], Awaitable[None]],
-    close_if_over: Callable[[PlanRun], bool],
+    notify_pending: Callable[[], object],
+    inspector: TargetInspector,
+    standing: StandingWatch,
 ) -> RollbackContext:
-    """See `RollbackContext` for each of them."""
+    """See `RollbackContext` for each of them. `notify_pending`, from any thread: there may be messages to send."""
     journal = pipeline.journal
+
+    def notify(message: Message) -> None:
+        with journal.transaction() as tx:
+            pipeline.incident_manager.notify(tx, message, clock())
+        notify_pending()
+
+    def close_incident(run: PlanRun) -> bool:
+        notify_pending()
+        return pipeline.close_incident_of(run, clock())
+
+    def run_ended(target: str) -> None:
+        inspector.note_run_ended(target)
+        standing.forget(target)
 
     def queue_halt(target: str, plan: str, by: str, incident: int | None) -> bool:
         if pipeline.config.plan(plan, target) is None or target not in pipeline.config.targets:
@@ -61,8 +75,8 @@ def make_rollback_context(
         queue_halt=queue_halt,
         notify=notify,
         run_ended=run_ended,
-        look_again=look_again,
-        close_if_over=close_if_over,
+        look_again=standing.look_again,
+        close_if_over=close_incident,
         rule_machine_configs=configs_of_rules,
         mute_rules=pipeline.mute_rules,
         hold_reason=lambda target: pipeline.incident_manager.hold_reason(target, clock()),

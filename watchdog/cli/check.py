@@ -29,7 +29,10 @@ from watchdog.host.privileges import SERVICE_USER
 from watchdog.host.systemctl import POLKIT_RULE_FILE, resolve_unit
 from watchdog.journal import may_open_journal, open_journal
 from watchdog.journal.errors import JournalError, JournalUnavailableError
+from watchdog.journal.storage import Journal
 from watchdog.offline.source_look import SourceLook
+from watchdog.pipeline.machine_state import firing_in
+from watchdog.pipeline.removals import find_removals
 from watchdog.pipeline.target_reconciliation import describe_unconfigured
 from watchdog.prometheus_rules.exporter import describe_export, export_prometheus
 
@@ -174,9 +177,21 @@ def _orphaned_targets(checked: Config) -> list[str]:
             foreign = config.describe_foreign_state(known, checked.files[0], checked.state, os.environ)
             if foreign is not None:
                 return [f"run will refuse this: {foreign}"]
-            return describe_unconfigured(checked, journal)
+            return [*describe_unconfigured(checked, journal), *_removals(checked, journal)]
     except (JournalError, JournalUnavailableError):
         return []
+
+
+def _removals(checked: Config, journal: Journal) -> list[str]:
+    """What a reload would refuse to take away; targets are spoken of already."""
+    watched = config.Inventory.from_json(journal.provenance.find_inventory())
+    fates = config.find_fates(checked.files[0].parent, watched.files())
+    found = find_removals(watched, checked, fates, firing_in(journal), journal)
+    return [
+        f"a reload refuses this: it would take away {each} — trading-watchdog reload --yes"
+        for each in found
+        if not each.what.startswith("target ")
+    ]
 
 
 def _polkit_differences(checked: Config) -> list[str]:

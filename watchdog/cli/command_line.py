@@ -31,6 +31,7 @@ COMMANDS = {
     "drill": "drill",
     "snapshot": "snapshot",
     "report": "report",
+    "reload": "reload",
     "rollback": "control",
     "undo": "control",
     "resume": "control",

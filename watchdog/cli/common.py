@@ -105,11 +105,11 @@ def load_to_act(folder: Path) -> tuple[FileStats, Config]:
     return files, loaded
 
 
-def send_request(journal: Journal, kind: str, args: dict[str, Any]) -> tuple[bool, str]:
-    """Leaves a request in the journal and waits for the daemon's answer."""
+def send_request(journal: Journal, kind: str, args: dict[str, Any], *, wait: float = 15.0) -> tuple[bool, str]:
+    """Leaves a request in the journal and waits for the daemon's answer. `wait`: for so many seconds."""
     with journal.transaction() as tx:
         request = tx.requests.add_request(kind, args, current_user(), time.time_ns() // 1_000_000)
-    for _ in range(150):
+    for _ in range(round(wait * 10)):
         if (answer := journal.requests.find_answer(request)) is not None:
             return answer
         time.sleep(0.1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from watchdog.config.diff import FileStats, describe_changes, stat_files
 from watchdog.config.files import find_files, find_neighbours, require_files
+from watchdog.config.inventory import Inventory, describe_missing, find_fates
 from watchdog.config.load import check_files, load, load_partial, state_folder, unsafe_files
 from watchdog.config.models import Config, Defaults, Reload, Web
 from watchdog.config.state_owner import configuration_path, describe_foreign_state, is_same_configuration
@@ -14,6 +15,7 @@ __all__ = [
     "ConfigError",
     "Defaults",
     "FileStats",
+    "Inventory",
     "Problem",
     "Reload",
     "Web",
@@ -21,6 +23,8 @@ __all__ = [
     "configuration_path",
     "describe_changes",
     "describe_foreign_state",
+    "describe_missing",
+    "find_fates",
     "find_files",
     "find_neighbours",
     "is_same_configuration",

@@ -28,7 +28,7 @@ class ConfigFiles(NamedTuple):
 def find_files(path: Path) -> ConfigFiles:
     """What `load` reads."""
     main = path / MAIN_FILE if path_test(Path.is_dir, path) else path
-    return ConfigFiles(main, _rule_files(main.parent / "rules"), [], main.parent)
+    return ConfigFiles(main, find_rule_files(main.parent / "rules"), [], main.parent)
 
 
 def require_files(path: Path) -> ConfigFiles:
@@ -71,7 +71,9 @@ def requested_files(paths: Iterable[Path], *, alone: bool = False) -> tuple[Conf
         if path_test(Path.is_dir, path):
             main = path / MAIN_FILE
             whole = path_test(Path.exists, main)
-            rule_files = _rule_files(path / "rules") if whole or not _rule_files(path) else _rule_files(path)
+            rule_files = (
+                find_rule_files(path / "rules") if whole or not find_rule_files(path) else find_rule_files(path)
+            )
             if whole:
                 mains.setdefault(_canonical(main), main)
             elif not rule_files:
@@ -82,12 +84,12 @@ def requested_files(paths: Iterable[Path], *, alone: bool = False) -> tuple[Conf
                 requested.setdefault(_canonical(each), each)
         elif _is_main_file(path):
             mains.setdefault(_canonical(path), path)
-            for each in _rule_files(path.parent / "rules"):
+            for each in find_rule_files(path.parent / "rules"):
                 requested.setdefault(_canonical(each), each)
         else:
             requested.setdefault(_canonical(path), path)
             if not alone:
-                beside |= {_canonical(each): each for each in _rule_files(path.parent) if each.name != MAIN_FILE}
+                beside |= {_canonical(each): each for each in find_rule_files(path.parent) if each.name != MAIN_FILE}
     main_files = list(mains.values())
     problems += [
         Problem(
@@ -109,7 +111,27 @@ def requested_files(paths: Iterable[Path], *, alone: bool = False) -> tuple[Conf
     return files, problems
 
 
-def _rule_files(folder: Path) -> list[Path]:
+def describe_unlisted_rules(files: ConfigFiles) -> list[Problem]:
+    """Why `rules/` cannot be listed, when it is there: what nobody may look at is not the same as no rules."""
+    folder = files.folder / "rules"
+    if files.main is None:
+        return []
+    try:
+        next(folder.iterdir(), None)
+    except FileNotFoundError:
+        if not folder.is_symlink():
+            return []
+        what, cure = f"is a link to {folder.readlink()}, which is not there", "mend the link, or remove it"
+    except NotADirectoryError:
+        what, cure = "is no folder", "put rule files into a folder of that name"
+    except OSError as error:
+        what, cure = f"cannot be listed: {error.strerror}", "check owner and mode of it and the folders above"
+    else:
+        return []
+    return [Problem(display_path(folder), 1, 1, what, cure)]
+
+
+def find_rule_files(folder: Path) -> list[Path]:
     """Rule files of a folder in the order in which they count: by name. Hidden files are an editor's."""
     try:
         return sorted(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import hashlib
 import json
+import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,7 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from watchdog.config.entries import SECTION_NOUNS, Draft, build_draft, expands_environment
-from watchdog.config.files import MAIN_FILE, ConfigFiles, display_path, path_test, requested_files, require_files
+from watchdog.config.files import (
+    MAIN_FILE,
+    ConfigFiles,
+    describe_unlisted_rules,
+    display_path,
+    path_test,
+    requested_files,
+    require_files,
+)
 from watchdog.config.interpolate import without_secrets
 from watchdog.config.look import LookResult, look_at_plans
 from watchdog.config.models import DEFAULT_STATE_FOLDER, Config, History
@@ -39,7 +48,10 @@ def load(path: Path, *, environ: Mapping[str, str], uid: int | None = None, may_
     Raises ConfigError, which lists every mistake of every file.
     """
     files = require_files(path)
-    problems = [] if uid is None else find_unsafe_files(_files_to_protect(files), uid)
+    problems = [
+        *describe_unlisted_rules(files),
+        *([] if uid is None else find_unsafe_files(_files_to_protect(files), uid)),
+    ]
     config, more = _build(files, environ, uid=uid, may_leave_out=may_leave_out)
     if config is None or problems:
         raise ConfigError([*problems, *more])
@@ -126,7 +138,7 @@ def check_files(
     """
     files, problems = requested_files(paths, alone=alone)
     config, found_problems = _build(files, environ, probe, look=look)
-    problems += found_problems
+    problems += [*found_problems, *describe_unlisted_rules(files)]
     return (None if problems else config), sorted(set(problems))
 
 
@@ -222,9 +234,21 @@ def _build_config(
         recordings=imported.recordings,
         silent_channels=draft.left_out["channels"],
         unread_sources=draft.left_out["sources"],
+        places=_places(draft, files),
         **_by_target(draft, own_rules),
     )
     return config, []
+
+
+def _places(draft: Draft, files: ConfigFiles) -> dict[tuple[str, str], str]:
+    """(section, name) → the file that says so, as it is called from the configuration's folder."""
+    paths = [*([files.main] if files.main else []), *files.rules, *files.neighbours]
+    names = {display_path(path): os.path.relpath(path, files.folder) for path in paths}
+    return {
+        (section, name): names.get(entry.node.document.file, "")
+        for section in SECTION_NOUNS
+        for name, entry in draft.entries[section].items()
+    }
 
 
 def _by_target(draft: Draft, own_rules: Collection[str]) -> dict[str, Any]:

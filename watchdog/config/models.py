@@ -170,6 +170,8 @@ class Config:
     """(`kpis` or `plans`, name, target) → what it is there, of those in which variables stand. Missing: the target lacks one."""
     varying: frozenset[tuple[str, str]] = frozenset()
     """(`kpis` or `plans`, name) of those."""
+    places: Mapping[tuple[str, str], str] = field(default_factory=dict, compare=False)
+    """(section, name) → the file that says so, as it is called from the folder of the configuration."""
 
     def rule(self, name: str, target: str) -> Rule:
         """What a rule is for one of its targets. Raises KeyError."""

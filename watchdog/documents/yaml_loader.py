@@ -38,6 +38,10 @@ def load_document(path: Path, file: str) -> Document:
         with path.open("rb") as stream:
             raw = stream.read(MAX_BYTES + 1)  # a file may grow after stat
     except FileNotFoundError:
+        if path.is_symlink():
+            return _unreadable(
+                file, f"is a link to {path.readlink()}, which is not there", "mend the link, or remove it"
+            )
         return _unreadable(file, "there is no such file", "check the path")
     except OSError as error:
         return _unreadable(

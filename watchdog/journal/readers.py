@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Protocol
 
-from watchdog.core.model import Millis
+from watchdog.core.model import JsonObject, Millis
 from watchdog.journal.backups import FileBackup
 from watchdog.journal.baselines import Baseline
 from watchdog.journal.incidents import Incident, TripRecord
@@ -173,6 +173,9 @@ class BackupReader(Protocol):
 class ProvenanceReader(Protocol):
     def find_configuration(self) -> str | None:
         """Full path of the watchdog.yaml that the journal belongs to; None while no daemon has run on it."""
+
+    def find_inventory(self) -> JsonObject | None:
+        """What people last agreed to have watched; None while no daemon of this version has run on it."""
 
     def list_delivered(self) -> list[tuple[str, str]]:
         """(source, metric) of all that rules read and that has ever come."""

@@ -9,6 +9,8 @@ from watchdog.core.model import Millis
 from watchdog.journal.serialization import from_json, to_json
 from watchdog.journal.sql import SqlRepository
 
+RELOAD = "reload"
+"""Kind of a request: the files are read now. `yes` among its args: also where something is taken away that a reload keeps."""
 SAVE_HISTORY = "save_history"
 """Kind of a request: what is in memory alone is wanted in series.db. Answered with the time (ms) up to which it is."""
 

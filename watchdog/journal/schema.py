@@ -147,8 +147,14 @@ INSERT INTO told SELECT DISTINCT m.channel, 'latch of ' || i.target FROM message
   JOIN target t ON t.name = i.target WHERE t.latched IS NOT NULL AND m.created >= t.latched AND m.severity != 'info'
 """
 
+_WATCHED = """
+CREATE TABLE watched (
+  id INTEGER PRIMARY KEY CHECK (id = 1), inventory TEXT NOT NULL, t INTEGER NOT NULL
+)
+"""
+
 MIGRATIONS = (
     *(_INITIAL, _APPROVALS_AND_UNDO, _STEP_DIFF, _BASELINES, _TARGET_LOCATION),
-    *(_STATE_PER_TARGET, _PROVENANCE, _TOLD),
+    *(_STATE_PER_TARGET, _PROVENANCE, _TOLD, _WATCHED),
 )
 SCHEMA_VERSION = len(MIGRATIONS)

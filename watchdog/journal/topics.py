@@ -4,6 +4,8 @@ from __future__ import annotations
 
 BLIND = "blind"
 CONFIGURATION = "configuration"
+TAKEN_AWAY = "taken away"
+"""What was watched ahead of a start and is in no file since."""
 DISK = "disk"
 BROKER = "broker"
 

@@ -153,6 +153,9 @@ class ProvenanceWriter(Protocol):
     def save_configuration(self, path: str, now: Millis) -> None:
         """From here on the journal belongs to that one."""
 
+    def save_inventory(self, inventory: JsonObject, now: Millis) -> None:
+        """What is watched from here on, as `config.Inventory` writes it, in place of what was there."""
+
     def add_delivered(self, metrics: Iterable[tuple[str, str]], now: Millis) -> None:
         """(source, metric) pairs that have come; those that are known already stay as they are."""
 

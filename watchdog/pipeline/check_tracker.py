@@ -207,6 +207,11 @@ def blind_reason(config: Config, machines: Mapping[StateKey, MachineState], targ
     return None
 
 
+def key_of(of: Check | StateKey) -> tuple[str, str, str]:
+    """Whose a machine is, as (rule, level, target)."""
+    return of.rule, of.level, of.target
+
+
 def keys_by_check(machines: Iterable[StateKey]) -> dict[tuple[str, str, str], list[StateKey]]:
     """(rule, level, target) → its machines."""
     known: dict[tuple[str, str, str], list[StateKey]] = {}

@@ -15,12 +15,7 @@ from watchdog.core.telemetry import Telemetry, log
 from watchdog.core.units import format_duration
 from watchdog.journal import incidents, runs
 from watchdog.journal.storage import Journal, Transaction
-from watchdog.journal.topics import (
-    BLIND,
-    latch_topic,
-    plan_topic,
-    refusal_topic,
-)
+from watchdog.journal.topics import BLIND, latch_topic, plan_topic, refusal_topic
 from watchdog.pipeline.guard_inputs import gather_guard_inputs
 from watchdog.pipeline.halt_circumstances import record_circumstances
 from watchdog.pipeline.incident_messages import DescribeLeft, closing_message, incident_title, topics_of
@@ -34,6 +29,7 @@ from watchdog.pipeline.incident_news import (
 )
 from watchdog.pipeline.messenger import Messenger
 from watchdog.pipeline.next_level import next_level
+from watchdog.pipeline.removed_rules import describe_end
 from watchdog.plans.models import Halt, Repair, name_and_kind, serialize_plan
 from watchdog.rules import Check, format_labels, guard, render_summary
 from watchdog.rules.guard import Allowed, may_start_plan
@@ -360,13 +356,13 @@ class IncidentManager:
         told = self._messenger.channels_told(ends)
         left = self._describe_left(incident)
         title, lines = closing_message(self._journal, incident, news, left, now, configured=known)
-        why = "" if known else ": its target is no longer configured"
+        why = describe_end(self._journal, incident, configured=known)
         description = f"closed after {format_duration(now - incident.opened)}{why}"
         tx.timeline.add_event("closed", description, now, incident=incident.id, target=target)
-        log.log(20 if known else 30, "%s: incident %d %s", target, incident.id, description)
+        log.log(30 if why else 20, "%s: incident %d %s", target, incident.id, description)
         is_latched = self._journal.targets.get_state(target, now).latched is not None
         message = Message(
-            "info" if known else "warn",
+            "warn" if why else "info",
             f"{target}: {title}",
             tuple(lines),
             incident.id,

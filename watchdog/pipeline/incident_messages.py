@@ -12,6 +12,7 @@ from watchdog.journal.runs import NO_EFFECT_OUTCOMES, PlanRun
 from watchdog.journal.storage import Journal
 from watchdog.journal.topics import approval_topic, incident_topic, plan_topic, refusal_topic
 from watchdog.pipeline.incident_news import MAX_LINES, IncidentNews, join_names
+from watchdog.pipeline.removed_rules import describe_end, find_removed_rules
 
 DescribeLeft = Callable[[Incident], Sequence[str]]
 """What still is as the plans of an incident have left it, a line each; somebody has looked."""
@@ -65,15 +66,16 @@ def closing_message(
         title = f"{join_names([one.rule for one in news.departures])} is no longer judged for what is gone, {title}"
     if news.recoveries:
         title = f"{join_names([one.rule for one in news.recoveries])} recovered, {title}"
-    if not configured:
-        title += ": its target is no longer configured"
+    removals = find_removed_rules(journal, incident)
+    if end := describe_end(journal, incident, configured=configured):
+        title += end
     elif helped := next((run for run in reversed(plan_runs) if run.part == "ladder" and run.outcome == "proven"), None):
         title += (
             f": level {_level_name(helped)} of {helped.plan} {'helped' if helped.kind == 'repair' else 'was proven'}"
         )
     others = {trip.rule: _trip_text(trip) for trip in journal.incidents.list_trips(incident.id)}
     beside = [text for rule, text in others.items() if not incident.title.startswith(f"{rule}: ")]
-    lines = [incident.title, *(f"beside it {text}" for text in beside[:_MAX_OTHER_TRIPS])]
+    lines = [incident.title, *removals, *(f"beside it {text}" for text in beside[:_MAX_OTHER_TRIPS])]
     lines += [f"and {len(beside) - _MAX_OTHER_TRIPS} more rules"] if len(beside) > _MAX_OTHER_TRIPS else []
     lines += dict.fromkeys(one.reason for one in news.recoveries[:MAX_LINES])
     lines += [line for one in news.departures for line in one.lines]

@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
+from watchdog.journal.storage import Journal
 from watchdog.rules.state_machine import MachineState, StateKey
+
+
+def firing_in(journal: Journal) -> list[StateKey]:
+    """The thresholds that fire, as the journal has them."""
+    states = journal.machines.list_machines()
+    return list_firing({StateKey(*key): machine_from_state(state) for key, state in states})
+
+
+def list_firing(machines: Mapping[StateKey, MachineState]) -> list[StateKey]:
+    return [key for key, machine in machines.items() if machine.is_firing]
 
 
 def needs_saving(machine: MachineState, previous: MachineState | None) -> bool:

@@ -26,6 +26,7 @@ from watchdog.pipeline.check_tracker import (
     TrackerList,
     blind_reason,
     is_inactive,
+    key_of,
     keys_by_check,
     machine_config,
     mutable_rules,
@@ -37,9 +38,10 @@ from watchdog.pipeline.evidence import gather_evidence
 from watchdog.pipeline.incident_manager import IncidentManager, Visibility
 from watchdog.pipeline.incident_messages import DescribeLeft
 from watchdog.pipeline.kpi_evaluation import KpiEvaluation
-from watchdog.pipeline.machine_state import find_homes, machine_from_state, needs_saving
+from watchdog.pipeline.machine_state import find_homes, list_firing, machine_from_state, needs_saving
 from watchdog.pipeline.metrics_snapshot import metrics_snapshot
 from watchdog.pipeline.peak_recorder import PeakRecorder
+from watchdog.pipeline.removed_rules import record_removed
 from watchdog.pipeline.source_metrics import SourceMetrics
 from watchdog.pipeline.target_reconciliation import Heirs, reconcile_targets
 from watchdog.pipeline.template_query import run_template_query
@@ -70,9 +72,10 @@ class Pipeline:
         restore_history: Callable[[Head, Millis], None] | None = None,
         evaluator: Evaluator | None = None,
         describe_left: DescribeLeft = lambda _: (),
+        removed: str = "",
     ) -> None:
         """`automatic_plans=False`: rules are judged, and start no plan. `restore_history` puts samples of the past into the
-        store. `evaluator`: who answers expressions; None: the embedded engine, from the store."""
+        store. `evaluator`: who answers expressions; None: the embedded engine, from the store. `removed`: see `apply_config`."""
         self._describe_left = describe_left
         self.journal = journal
         self.telemetry = telemetry
@@ -95,14 +98,14 @@ class Pipeline:
         self._muted: dict[str, frozenset[str]] = {}
         self.unseen = UnseenMetrics(journal, self.store.ever_held)
         self.baselines = BaselineTracker(config, journal, now)
-        self.apply_config(config, now)
+        self.apply_config(config, now, removed)
         self._peak_recorder = PeakRecorder(journal, self.store, config.sources)
         telemetry.snapshot = lambda: metrics_snapshot(
             self.config, self._checks, self.readings.copy(), self._machines.copy(), journal
         )
 
-    def apply_config(self, config: Config, now: Millis) -> None:
-        """Swaps the configuration; states are carried over by rule and target."""
+    def apply_config(self, config: Config, now: Millis, removed: str = "") -> None:
+        """Swaps the configuration; states are carried over by rule and target. `removed`: how the rest went, as in ``by ana``."""
         machines = self.machines
         heirs = Heirs(config, self.journal)
         homes = find_homes(machines, heirs.renamed, heirs.of_machine)
@@ -129,17 +132,16 @@ class Pipeline:
             config, self.journal, self.telemetry, query, self._machines, self._describe_left
         )
         self._reconcile_targets(now)
-        known = {(check.rule, check.level, check.target) for check in self._checks}
+        known = {key_of(check) for check in self._checks}
         # What fires has an open incident. A rule that was given another target trips there.
         without_incident = config.targets.keys() - self.incident_manager.targets_with_open_incident()
-        removed = [
-            key
-            for key, machine in machines.items()
-            if (key.rule, key.level, key.target) not in known or (machine.is_firing and key.target in without_incident)
-        ]
+        gone = [key for key in machines if key_of(key) not in known]
+        gone += [key for key in list_firing(machines) if key_of(key) in known and key.target in without_incident]
         with self.journal.transaction() as tx:
-            tx.machines.save_machines(dict.fromkeys(removed))
-        for key in removed:
+            tx.machines.save_machines(dict.fromkeys(gone))
+            for rule, level, target in sorted({key_of(key) for key in gone if machines[key].is_firing} - known):
+                record_removed(tx, self.journal, target, rule, level, removed, now)
+        for key in gone:
             del machines[key]
         self._reset_trackers()
         self._peak_metrics = self._kpis.peak_metrics()

@@ -165,7 +165,7 @@ def describe_unconfigured(config: Config, journal: Journal) -> list[str]:
                 then = f"{', '.join(successors)} is at its place and will be latched"
             found.append(f"target {state.name} is latched ({state.latch_why}) and no longer configured: {then}")
     found += [
-        f"target {name} has an open incident and is no longer configured: a reload closes it"
+        f"target {name} has an open incident and is no longer configured: reload --yes closes it"
         for name in journal.incidents.list_targets_with_open_incident()
         if name not in config.targets
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from prometheus_client import CollectorRegistry
@@ -67,11 +67,12 @@ def build_routes(
     health: Callable[[], str | None],
     status: Callable[[], Status],
     query: Callable[[Mapping[str, str], int], bytes],
+    notes: Callable[[], Sequence[str]] = list,
 ) -> dict[str, PageHandler]:
     """By path. `health` says what is wrong, or None. `status` may block for a moment: it asks the daemon's own loop.
 
     `query` is given what stands in the address (expr, at, from, to, step) and the reader's file descriptor, and answers in
-    JSON; it raises WatchdogError where that is wrong.
+    JSON; it raises WatchdogError where that is wrong. `notes`: what to know of who is well.
     """
     pacer = Pacer()
     status_readers = threading.BoundedSemaphore(_MAX_STATUS_READERS)
@@ -83,7 +84,9 @@ def build_routes(
 
     def healthz(_: PageRequest) -> Response:
         problem = health()
-        return Response.text("ok") if problem is None else Response.text(escape(problem), 503)
+        if problem is not None:
+            return Response.text(escape(problem), 503)
+        return Response.text("\n".join(["ok", *map(escape, notes())]))
 
     def home(_: PageRequest) -> Response:
         policy = {"Content-Security-Policy": content_security_policy(STYLE_HASH)}

@@ -44,6 +44,7 @@ _TEMPLATE = """\
 </html>
 """
 _SECTIONS = {
+    "files": "Configuration",
     "target": "Targets",
     "rule": "Rules",
     "kpi": "KPIs",
@@ -61,12 +62,15 @@ def render_status_page(status: Mapping[str, Any]) -> str:
     kind = ""
     for row in build_status_rows(status):
         kind = row.kind or kind
-        if row.state in names_by_state and kind in ("target", "rule", "source"):
+        if row.state in names_by_state and kind in ("files", "target", "rule", "source"):
             names_by_state[row.state].append(row.name)
         rows_by_kind[kind].append(
             f'<div class="{row.state}"><dt>{_html(row.name)}</dt><dd>{_html(row.text)}</dd></div>\n'
         )
-    worst = next((f"{mood}: {', '.join(names)}" for mood, names in names_by_state.items() if names), "nothing is wrong")
+    worst = next(
+        (f"{mood}: {', '.join(dict.fromkeys(names))}" for mood, names in names_by_state.items() if names),
+        "nothing is wrong",
+    )
     sections = (
         f"<h2>{title}</h2>\n<dl>\n{''.join(rows_by_kind[kind])}</dl>\n"
         for kind, title in _SECTIONS.items()

@@ -26,6 +26,11 @@ class StatusRow(NamedTuple):
 
 def build_status_rows(status: Mapping[str, Any]) -> Iterator[StatusRow]:
     """`status`: what /api/status says. What fires stands above what is well."""
+    files = status.get("files") or {"lost": (), "refused": ()}
+    for line in files["lost"]:
+        yield StatusRow("files", "configuration", f"watched before the start, and not any more: {line}", "crit")
+    for line in files["refused"]:
+        yield StatusRow("files", "configuration", line, "warn")
     for name, source in status["sources"].items():
         cut = source.get("cut") if source["up"] else None
         yield StatusRow(
