@@ -15,7 +15,7 @@ from watchdog.config.entries import SECTION_NOUNS, Draft, build_draft, expands_e
 from watchdog.config.files import MAIN_FILE, ConfigFiles, display_path, path_test, requested_files, require_files
 from watchdog.config.interpolate import without_secrets
 from watchdog.config.look import LookResult, look_at_plans
-from watchdog.config.models import DEFAULT_STATE_FOLDER, Config, History
+from watchdog.config.models import DEFAULT_REMINDER, DEFAULT_STATE_FOLDER, Config, History
 from watchdog.config.permissions import find_unsafe_files, find_unsafe_references
 from watchdog.config.probe import ProbeResult, lint_probe
 from watchdog.config.validate import validate
@@ -73,6 +73,7 @@ def load_partial(path: Path, *, environ: Mapping[str, str]) -> Config:
         web=partial.web,
         reload=partial.reload,
         history=partial.history,
+        remind=partial.remind,
         targets=models["targets"],
         kpis=models["kpis"],
         rules=models["rules"],
@@ -204,6 +205,7 @@ def _build_config(
         state=_state_folder(draft),
         web=draft.web,
         history=draft.history,
+        remind=draft.remind,
         reload=draft.reload,
         targets=models["targets"],
         kpis=models["kpis"],
@@ -280,6 +282,8 @@ def _fingerprint(draft: Draft, files: Iterable[str], imported: ImportedRules) ->
         content["hosts"] = draft.web.hosts
     if draft.history != History():
         content["history"] = None if draft.history is None else draft.history.model_dump()
+    if draft.remind != DEFAULT_REMINDER:
+        content["remind"] = draft.remind
     for section, entries in draft.entries.items():
         may_hold_secrets = expands_environment(section)
         listed = [
