@@ -1027,7 +1027,10 @@ def test_what_did_not_arrive_is_listed_with_the_reason_once_there_is_one(journal
         tx.messages.mark_sent(1, None, NOW)
         tx.messages.mark_failed(2, "no such chat", NOW)
 
-    assert journal.messages.list_undelivered(number) == [("telegram", "no such chat"), ("mail", None)]
+    assert [(one.channel, one.error, one.refused) for one in journal.messages.list_undelivered(number)] == [
+        ("telegram", "no such chat", True),
+        ("mail", None, False),
+    ]
     assert journal.messages.was_enqueued_since("hello", NOW - 1)
     assert not journal.messages.was_enqueued_since("hello", NOW)
     assert not journal.messages.was_enqueued_since("bye", 0)

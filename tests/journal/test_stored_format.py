@@ -28,7 +28,7 @@ TABLES = (
     *("baseline", "baseline_point", "event", "incident", "machine", "message", "peak", "request", "run", "saved"),
     *("stay", "step", "target", "told", "trip"),
 )
-NEWER = ("configuration", "delivered", "watched")
+NEWER = ("channel_pause", "configuration", "delivered", "watched")
 """Which the stored journal is too old for."""
 
 
@@ -95,9 +95,9 @@ def test_a_journal_that_was_written_before_reads_as_it_was_meant(old_path: Path)
         )
     ]
     told = Message("crit", "bot: flapping tripped", ("15 %", "– ✓"), 1, broadcast=True, key="2")
-    assert journal.messages.due(T + 60) == [OutboxMessage(2, "mail", told, T, 1)]
+    assert journal.messages.due(T + 60) == [OutboxMessage(2, "mail", told, T, 1, is_urgent=True)]
     assert journal.messages.thread_handle("chat", 1) == "1700.1"
-    assert journal.messages.list_undelivered(1) == [("mail", "busy")]
+    assert [(one.channel, one.error) for one in journal.messages.list_undelivered(1)] == [("mail", "busy")]
     assert journal.requests.find_answer(1) == (False, "its data is stale")
     assert journal.requests.list_unanswered() == [Request(2, T + 5, "abort", {"what": "bot"}, "ben")]
     assert journal.suppressions.list_unended() == [

@@ -101,21 +101,23 @@ def test_the_end_of_an_incident_does_not_say_what_somebody_has_put_back(
 
 
 def test_what_recovers_at_once_is_one_message_and_with_it_the_end_of_the_incident(harness: PipelineHarness) -> None:
-    harness.labelled_series = [("left", (("side", f"{number:02}"),), 9) for number in range(30)]
+    harness.labelled_series = [("left", (("side", f"{number:02}"),), max(6, number)) for number in range(30)]
     harness.rounds(2, tick_age=5, error_ratio=0.07)
     harness.labelled_series = [("left", (("side", f"{number:02}"),), number / 10) for number in range(30)]
-    assert harness.message_titles() == ["bot: pair, slow, errors tripped"]
-    told = message_lines(harness, "bot: pair, slow, errors tripped")
-    assert told[:2] == ["pair: left 9 is above 5", "side=00"]
-    assert "and 12 more" in told
+    assert harness.message_titles() == ["bot: pair (30 label sets), slow, errors tripped"]
+    told = message_lines(harness, "bot: pair (30 label sets), slow, errors tripped")
+    assert told[:2] == ["pair: 30 label sets, the worst: left 29 is above 5", "side=29"]
+    assert told[2:7] == [*(f"left {n} is above 5 (side={n})" for n in (28, 27, 26, 25)), "and 25 more label sets"]
     before = len(harness.message_titles())
     harness.round(tick_age=1)
 
-    assert harness.message_titles()[before:] == ["bot: pair, slow recovered"]
-    said = message_lines(harness, "bot: pair, slow recovered")
-    assert len(said) == 21
-    assert said[0] == "pair: left 0 is not above 5, fired for 2 s"
-    assert said[-1] == "and 11 more"
+    assert harness.message_titles()[before:] == ["bot: pair (30 label sets), slow recovered"]
+    said = message_lines(harness, "bot: pair (30 label sets), slow recovered")
+    assert said[0] == "pair: left 2.9 is not above 5 (side=29), was 29 at worst, fired for 2 s"
+    assert said[5:] == [
+        "pair: and 25 more label sets",
+        "slow: age 1 s is not above 3 s, was 5 s at worst, fired for 2 s",
+    ]
 
     harness.round(error_ratio=0.01)
     assert harness.message_titles()[before + 1 :] == ["bot: errors recovered, incident 1 closed after 3 s"]

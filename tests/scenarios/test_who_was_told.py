@@ -227,7 +227,8 @@ def test_an_incident_is_called_after_the_rule_whose_plan_ran_and_not_after_the_f
     harness.advance_until(lambda: harness.incident is None, tick_age=1)
 
     (row,) = harness.journal.query("SELECT lines FROM message WHERE channel = 'chat' AND title LIKE '%closed after%'")
-    assert row["lines"].startswith('["errors: errors 50 % is above 10 %","beside it slow: age 5 s is above 4 s"')
+    assert row["lines"].startswith('["age 1 s is not above 4 s","was 5 s at worst, fired for ')
+    assert ',"errors: errors 50 % is above 10 %","beside it slow: age 5 s is above 4 s"' in row["lines"]
 
 
 def test_an_incident_in_which_no_plan_ran_is_called_after_the_worst_of_it(harness: PipelineHarness) -> None:

@@ -125,7 +125,10 @@ class Daemon:
         self._sending = ThreadOffload(4, "sending")
         self._last_round = wall_clock()
         self._last_monotonic = time.monotonic()
-        self.outbox = OutboxSender(self.journal, self.telemetry, wall_clock, self._sending, self.config.channels)
+        self.outbox = OutboxSender(
+            *(self.journal, self.telemetry, wall_clock, self._sending, self.config.channels),
+            describe_incident=self.pipeline.describe_incident,
+        )
         self.outbox.silent = self.config.silent_channels
         self._journal_health = JournalHealth(
             self.journal, self._lock, self.outbox, self._notify, wall_clock, self._fail
@@ -188,6 +191,7 @@ class Daemon:
         # What is under way is carried out to its end, or ends in a page, even where its target has another name by now.
         for target in dict.fromkeys([*self.config.targets, *self.journal.runs.list_targets_with_unfinished_runs()]):
             self.rollback.start_target(target)
+        self.outbox.resume(wall_clock())
         self._tasks.append(asyncio.create_task(self.outbox.run(), name="outbox"))
         self._reload_guard.tell_start(self.config, self._notify)
         tell_ended(self.journal, self.config, self._reloader.problems, self._notify)
@@ -382,7 +386,7 @@ class Daemon:
         self.journal.probe()  # nothing is changed by half while it takes nothing
         self.config = config
         self.pipeline.apply_config(config, wall_clock(), removed)
-        self.outbox.channels, self.outbox.silent = config.channels, config.silent_channels
+        self.outbox.apply_channels(config.channels, config.silent_channels, wall_clock())
         tell_ended(self.journal, self.config, self._reloader.problems, self._notify)
         self._sampler.apply(config.sources)
         self._executor.warm_up_soon(config.targets.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Literal
 
 from watchdog.app import resume
@@ -287,12 +287,11 @@ class RequestHandler:
         until_well: bool = False,
     ) -> tuple[bool, str]:
         if duration is None:
-            if self._journal.suppressions.find_active(kind, subject, now) is None:
+            active = self._journal.suppressions.find_active(kind, subject, now)
+            if active is None:
                 return False, f"there is no {kind} on {subject}"
             with self._journal.transaction() as tx:
-                tx.suppressions.end_suppression(kind, subject, now)
-                ends = (suppression_topic(kind, subject),)
-                self._record_and_notify(tx, f"{kind} on {subject} ended", who, now, target=target, ends=ends)
+                self._end_suppression(tx, active, who, target, now)
             return True, f"{kind} on {subject} ended"
         if not 0 < duration <= _MAX_SUPPRESSION:
             return False, f"a {kind} lasts {format_duration(_MAX_SUPPRESSION)} at most: say --for with less"
@@ -307,7 +306,7 @@ class RequestHandler:
         ended = [
             (suppression, "its time is over")
             for suppression in self._journal.suppressions.list_unended()
-            if now >= suppression.until
+            if now >= suppression.until and self._pipeline.has_looked_at(suppression.subject, now)
         ]
         ended += [
             (suppression, "it is well again")
@@ -318,14 +317,23 @@ class RequestHandler:
             return False
         with self._journal.transaction() as tx:
             for suppression, why in ended:
-                tx.suppressions.end_suppression(suppression.kind, suppression.subject, now)
                 rule, _, of = suppression.subject.partition("@")
                 known = [of] if of else self._pipeline.config.targets_of(rule)
                 target = suppression.subject if suppression.kind == "hold" else _only(known)
-                ends = (suppression_topic(suppression.kind, suppression.subject),)
-                title = f"{suppression.kind} on {suppression.subject} ended"
-                self._record_and_notify(tx, title, why, now, target=target, ends=ends)
+                self._end_suppression(tx, suppression, why, target, now)
         return True
+
+    def _end_suppression(
+        self, tx: Transaction, suppression: suppressions.Suppression, why: str, target: str, now: Millis
+    ) -> None:
+        """With it, people are told what fires though its rule was silenced; who hears that need not hear of the end."""
+        kind, subject = suppression.kind, suppression.subject
+        tx.suppressions.end_suppression(kind, subject, now)
+        told: set[str] = set()
+        if kind == "silence":
+            told = self._pipeline.incident_manager.firing.tell_still_firing(tx, suppression, why, now)
+        ends = (suppression_topic(kind, subject),)
+        self._record_and_notify(tx, f"{kind} on {subject} ended", why, now, target=target, ends=ends, without=told)
 
     def _is_ok(self, rule: str) -> bool:
         """Judged, and neither firing nor on the way there: missing data is not well."""
@@ -350,6 +358,7 @@ class RequestHandler:
         kind: str = "person",
         opens: tuple[str, ...] = (),
         ends: tuple[str, ...] = (),
+        without: Collection[str] = (),
     ) -> None:
         """The same words in the log, in the timeline and in the chat."""
         if incident is None and (current := self._journal.incidents.find_open(target)) is not None:
@@ -359,7 +368,7 @@ class RequestHandler:
         message = Message(
             "info", f"{target}: {title}", (reason,), incident, filter_severity="warn", opens=opens, ends=ends
         )
-        self._pipeline.incident_manager.notify(tx, message, now)
+        self._pipeline.incident_manager.notify(tx, message, now, without=without)
 
     # ─ targets ─
 

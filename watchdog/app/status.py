@@ -11,7 +11,9 @@ from watchdog.config import Config
 from watchdog.core.model import Millis
 from watchdog.core.target import Target
 from watchdog.core.units import format_value
+from watchdog.journal.messages import LATE_AFTER
 from watchdog.journal.storage import Journal
+from watchdog.journal.topics import channel_topic
 from watchdog.pipeline.past_runs import list_past_runs
 from watchdog.pipeline.pipeline import Pipeline
 from watchdog.rollback.recover_stages import find_cure
@@ -71,6 +73,7 @@ def build_status(
             | {"configured": target is not None}
             for name, target in targets_to_show(config, journal).items()
         },
+        "channels": dict(_channel_statuses(config, journal, now)),
         "silenced": [
             {
                 "rule": suppression.subject,
@@ -82,6 +85,23 @@ def build_status(
             if suppression.kind == "silence" and now < suppression.until
         ],
     }
+
+
+def _channel_statuses(config: Config, journal: Journal, now: Millis) -> Iterator[tuple[str, dict[str, object]]]:
+    """What waits for each channel, whose messages arrive elsewhere or not at all until it is cured."""
+    queues, open_topics = journal.messages.list_queues(), journal.messages.list_open_topics()
+    for name in config.channels:
+        queue = queues.get(name)
+        yield (
+            name,
+            {
+                "unsent": 0 if queue is None else queue.unsent,
+                "age": None if queue is None else max(0, now - queue.oldest),
+                "late": channel_topic(name) in open_topics or (queue is not None and now - queue.oldest >= LATE_AFTER),
+                "error": None if queue is None else queue.error,
+                "paused_until": None if queue is None else queue.paused_until,
+            },
+        )
 
 
 def _kpi_statuses(config: Config, pipeline: Pipeline) -> Iterator[tuple[str, dict[str, object]]]:

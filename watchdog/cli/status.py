@@ -14,6 +14,7 @@ from watchdog.config import Config, is_same_configuration
 from watchdog.core.errors import WatchdogError
 from watchdog.core.units import format_duration
 from watchdog.journal import incidents
+from watchdog.journal.messages import UndeliveredMessage
 from watchdog.journal.storage import Journal
 from watchdog.net.errors import HttpError
 from watchdog.web.status_rows import build_status_rows, format_time
@@ -90,7 +91,15 @@ def list_incidents(options: argparse.Namespace) -> int:
     if options.id is not None:
         for event in journal.timeline.list_events(options.id):
             print_line(f"      {format_time(event.t)}  {event.text}")
+        for letter in journal.messages.list_undelivered(options.id):
+            print_line(f"      {format_time(letter.created)}  {_describe_undelivered(letter)}")
     return 0
+
+
+def _describe_undelivered(letter: UndeliveredMessage) -> str:
+    how = "refused" if letter.refused else "not delivered yet"
+    why = f" ({letter.error})" if letter.error else ""
+    return f"{how} by channel {letter.channel}{why}: {letter.title}"
 
 
 def incident_as_json(journal: Journal, one: incidents.Incident, *, timeline: bool) -> dict[str, Any]:
@@ -111,5 +120,15 @@ def incident_as_json(journal: Journal, one: incidents.Incident, *, timeline: boo
     if timeline:
         known["events"] = [
             {"t": event.t, "kind": event.kind, "text": event.text} for event in journal.timeline.list_events(one.id)
+        ]
+        known["undelivered"] = [
+            {
+                "channel": letter.channel,
+                "title": letter.title,
+                "t": letter.created,
+                "refused": letter.refused,
+                "error": letter.error,
+            }
+            for letter in journal.messages.list_undelivered(one.id)
         ]
     return known

@@ -24,7 +24,7 @@ from watchdog.config.files import (
 )
 from watchdog.config.interpolate import without_secrets
 from watchdog.config.look import LookResult, look_at_plans
-from watchdog.config.models import DEFAULT_STATE_FOLDER, Config, History
+from watchdog.config.models import DEFAULT_REMINDER, DEFAULT_STATE_FOLDER, Config, History
 from watchdog.config.permissions import find_unsafe_files, find_unsafe_references
 from watchdog.config.probe import ProbeResult, lint_probe
 from watchdog.config.validate import validate
@@ -85,6 +85,7 @@ def load_partial(path: Path, *, environ: Mapping[str, str]) -> Config:
         web=partial.web,
         reload=partial.reload,
         history=partial.history,
+        remind=partial.remind,
         targets=models["targets"],
         kpis=models["kpis"],
         rules=models["rules"],
@@ -216,6 +217,7 @@ def _build_config(
         state=_state_folder(draft),
         web=draft.web,
         history=draft.history,
+        remind=draft.remind,
         reload=draft.reload,
         targets=models["targets"],
         kpis=models["kpis"],
@@ -304,6 +306,8 @@ def _fingerprint(draft: Draft, files: Iterable[str], imported: ImportedRules) ->
         content["hosts"] = draft.web.hosts
     if draft.history != History():
         content["history"] = None if draft.history is None else draft.history.model_dump()
+    if draft.remind != DEFAULT_REMINDER:
+        content["remind"] = draft.remind
     for section, entries in draft.entries.items():
         may_hold_secrets = expands_environment(section)
         listed = [

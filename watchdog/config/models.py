@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from watchdog.core.model import ConfigModel, Duration, FrozenList, Severity
+from watchdog.core.model import ConfigModel, Duration, FrozenList, Millis, Severity
 from watchdog.core.target import Target, has_own_sources
 from watchdog.core.units import parse_quantity
 from watchdog.documents.problems import Problem
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from watchdog.prometheus_rules.alert import PrometheusAlert
 
 DEFAULT_STATE_FOLDER = "/var/lib/trading-watchdog"
+DEFAULT_REMINDER: Millis = 3_600_000
+MIN_REMINDER: Millis = 60_000
 
 
 class Web(ConfigModel):
@@ -157,6 +159,8 @@ class Config:
     """What could not be checked, and why."""
     warnings: tuple[Problem, ...] = ()
     """What is allowed but probably not meant."""
+    remind: Millis | None = DEFAULT_REMINDER
+    """ms after which people are told that an incident is still critical, twice as long each time; None: never."""
     prometheus_alerts: Mapping[str, PrometheusAlert] = field(default_factory=dict)
     """By rule: what those from Prometheus's files say to people."""
     recordings: RecordingRules = field(default_factory=dict)

@@ -104,6 +104,11 @@ def json_schema(kind: FileKind) -> Json:
         body = {"if": {"type": "object", "required": ["groups"]}, "then": _PROMETHEUS, "else": body}
     else:
         properties["history"] = {"anyOf": [{"const": "off"}, properties["history"]]}
+        properties["remind"] = {
+            "anyOf": [{"const": "off"}, dict(_PARSER_SCHEMAS["parse_duration"])],
+            "description": "After how long people are told that a critical incident is still open and nobody has"
+            " acknowledged it; twice as long each time, up to a day. When not said 1h.",
+        }
         properties["state"] = {
             "type": "string",
             "minLength": 1,

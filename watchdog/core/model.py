@@ -147,6 +147,8 @@ class Message:
     """What is bad by it, or was not done: whoever is told of it is told how it ended. Names of `journal.topics`."""
     ends: tuple[str, ...] = ()
     """What is over by it: told to all who were told of it; and to others only when `filter_severity` is said."""
+    urgent: bool = False
+    """Goes with what is critical, though it is not: it ends what is, and would else come behind what follows from that."""
     broadcast: bool = False
     """Shown in the channel itself, and not only in its thread."""
     key: str = ""

@@ -117,6 +117,10 @@ class MetricsSnapshot(NamedTuple):
     """(rule, target, severity, lower | upper | equal) → raw"""
     latched: Mapping[str, int] = {}
     incidents: int = 0
+    unsent: Mapping[str, int] = {}
+    """Channel → messages that wait"""
+    oldest_unsent: Mapping[str, int] = {}
+    """Channel → when the oldest of them was written, ms"""
 
 
 class _SnapshotCollector(Collector):
@@ -153,6 +157,18 @@ class _SnapshotCollector(Collector):
             limits.add_metric(those, limit)
         yield limits
         yield GaugeMetricFamily("watchdog_incidents_open", "Open incidents.", snapshot.incidents)
+        yield _gauge_family(
+            "watchdog_notifications_unsent",
+            "Messages that wait for a channel.",
+            ("channel",),
+            {(name,): count for name, count in snapshot.unsent.items()},
+        )
+        yield _gauge_family(
+            "watchdog_notifications_oldest_unsent_timestamp_seconds",
+            "When the oldest of them was written.",
+            ("channel",),
+            {(name,): t / 1_000 for name, t in snapshot.oldest_unsent.items()},
+        )
         yield _gauge_family(
             "watchdog_target_latched",
             "1 while repairs stay refused until a person resumes.",

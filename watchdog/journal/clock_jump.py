@@ -33,6 +33,11 @@ def handle_clock_jump(sql: SqlSession, now: Millis) -> None:
         now,
         ahead,
     )
+    sql.execute(
+        "UPDATE channel_pause SET until = until - (t - ?), crit_until = crit_until - (t - ?), t = ? WHERE t > ?",
+        *(now, now, now, ahead),
+    )
+    sql.execute("UPDATE incident SET reminded = ? WHERE reminded > ?", now, ahead)
     sql.execute("DELETE FROM peak WHERE t > ?", ahead)
     writer = SqlPeakWriter(sql)
     for series, side, v in peaks:

@@ -20,6 +20,10 @@ class Incident:
     title: str
     acked: Millis | None = None
     acked_by: str | None = None
+    reminded: Millis | None = None
+    """When people were told last that it is still critical."""
+    reminders: int = 0
+    """How often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,8 @@ class TripRecord:
     cleared: Millis | None
     reason: str
     plan: str | None
+    silenced: bool = False
+    """Nobody was told of it: its rule was silenced when it tripped, and is so still."""
 
 
 def describe_unknown(incident: int, newest: Sequence[Incident]) -> str:
@@ -41,7 +47,7 @@ def describe_unknown(incident: int, newest: Sequence[Incident]) -> str:
     return f"there is no incident {incident} — the newest: {known}"
 
 
-_COLUMNS = "id, target, opened, closed, severity, title, acked, acked_by"
+_COLUMNS = "id, target, opened, closed, severity, title, acked, acked_by, reminded, reminders"
 
 
 class SqlIncidentReader(SqlRepository):
@@ -59,10 +65,13 @@ class SqlIncidentReader(SqlRepository):
 
     def list_trips(self, incident: int) -> list[TripRecord]:
         rows = self._sql.query(
-            "SELECT rule, level, labels, t, cleared, reason, plan FROM trip WHERE incident = ? ORDER BY t, rowid",
+            "SELECT rule, level, labels, t, cleared, reason, plan, silenced FROM trip WHERE incident = ? ORDER BY t, rowid",
             incident,
         )
-        return [TripRecord(rule, level, labels_from_json(labels), *others) for rule, level, labels, *others in rows]
+        return [
+            TripRecord(rule, level, labels_from_json(labels), t, cleared, reason, plan, bool(silenced))
+            for rule, level, labels, t, cleared, reason, plan, silenced in rows
+        ]
 
     def list_targets_with_open_incident(self) -> list[str]:
         return [
@@ -104,9 +113,11 @@ class SqlIncidentWriter(SqlRepository):
         reason: str,
         plan: str | None,
         t: Millis,
+        *,
+        silenced: bool = False,
     ) -> None:
         self._sql.execute(
-            "INSERT INTO trip (incident, rule, level, labels, t, reason, plan) VALUES (?,?,?,?,?,?,?)",
+            "INSERT INTO trip (incident, rule, level, labels, t, reason, plan, silenced) VALUES (?,?,?,?,?,?,?,?)",
             incident,
             rule,
             level,
@@ -114,6 +125,17 @@ class SqlIncidentWriter(SqlRepository):
             t,
             reason,
             plan,
+            silenced,
+        )
+
+    def mark_trips_told(self, incident: int, rule: str) -> None:
+        self._sql.execute(
+            "UPDATE trip SET silenced = 0 WHERE incident = ? AND rule = ? AND cleared IS NULL", incident, rule
+        )
+
+    def note_reminder(self, incident: int, now: Millis, *, counts: bool) -> None:
+        self._sql.execute(
+            "UPDATE incident SET reminded = ?, reminders = reminders + ? WHERE id = ?", now, counts, incident
         )
 
     def clear_trip(self, incident: int, rule: str, level: str, labels: Labels, t: Millis) -> None:

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Any
 
-from watchdog.core.model import Message, Millis
+from watchdog.core.model import Message, Millis, Severity
 from watchdog.journal.serialization import from_json, to_json
 from watchdog.journal.sql import SqlRepository
+from watchdog.journal.topics import channel_of
+
+LATE_AFTER: Millis = 60_000
+"""ms from which on an unsent message is late."""
+_STUCK_TRIES = 6
+"""Tries after which a message keeps nothing behind it any more: about a minute."""
+_OUTAGE_TRIES = 3
+"""Tries from which on a message is tried again as soon as its channel takes another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,22 +29,60 @@ class OutboxMessage:
     """With its key, and without its thread: the first message may still be on its way."""
     created: Millis
     tries: int
+    is_urgent: bool = False
+    """It goes ahead of what is not."""
+    is_catch_up: bool = False
+    """It stands for those of its incident that the channel refused: what it says is written when it is sent."""
 
 
-_HEAD_OF_LINE = (
-    " FROM message m WHERE sent IS NULL AND failed IS NULL AND NOT EXISTS"
-    " (SELECT 1 FROM message e WHERE e.channel = m.channel AND e.incident IS m.incident AND e.id < m.id"
-    "  AND e.sent IS NULL AND e.failed IS NULL)"
-)
-"""Unsent, and nothing unsent before it: of one channel and incident nothing overtakes an earlier message."""
+@dataclass(frozen=True, slots=True)
+class UndeliveredMessage:
+    """What a channel did not take, or not yet."""
+
+    id: int
+    channel: str
+    incident: int | None
+    severity: Severity
+    title: str
+    created: Millis
+    tries: int
+    error: str | None
+    """What the last try said; None: it was not tried yet."""
+    refused: bool
+    """For good: it is not tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelQueue:
+    """What waits for a channel."""
+
+    unsent: int
+    oldest: Millis
+    """When the oldest of it was written."""
+    error: str | None
+    """What the last try of that said."""
+    paused_until: Millis | None
+    """The service asked to be left alone until then."""
+
+
+_HEADS = f"""
+ FROM message m LEFT JOIN channel_pause p ON p.channel = m.channel
+ WHERE m.sent IS NULL AND m.failed IS NULL AND NOT EXISTS
+ (SELECT 1 FROM message e WHERE e.channel = m.channel AND e.incident IS m.incident AND e.id < m.id
+  AND e.sent IS NULL AND e.failed IS NULL AND e.lane <= m.lane
+  AND e.tries < {_STUCK_TRIES} AND e.overtaken = 0 AND e.catch_up = 0)
+"""  # noqa: S608 – a number of ours
+"""Unsent, and nothing before it that it has to wait for: of one channel and incident nothing overtakes an earlier message, but
+what is critical, and what stands behind one that alone is not taken."""
+_TRY_AT = "max(m.next_try, CASE m.lane WHEN 0 THEN coalesce(p.crit_until, 0) ELSE coalesce(p.until, 0) END)"
+_UNDELIVERED = "id, channel, incident, severity, title, created, tries, error, failed IS NOT NULL"
 
 
 class SqlMessageReader(SqlRepository):
     def due(self, now: Millis, channel: str | None = None) -> list[OutboxMessage]:
         rows = self._sql.query(
-            f"SELECT id, incident, channel, severity, title, lines, created, tries, broadcast{_HEAD_OF_LINE}"
-            " AND next_try <= ?"
-            " AND (? IS NULL OR channel = ?) ORDER BY severity != 'crit', id LIMIT 20",
+            "SELECT m.id, m.incident, m.channel, severity, title, lines, created, tries, broadcast, lane, catch_up"
+            f"{_HEADS} AND {_TRY_AT} <= ? AND (? IS NULL OR m.channel = ?) ORDER BY m.lane, m.id LIMIT 500",
             now,
             channel,
             channel,
@@ -54,17 +101,20 @@ class SqlMessageReader(SqlRepository):
                 ),
                 row["created"],
                 row["tries"],
+                row["lane"] == 0,
+                bool(row["catch_up"]),
             )
             for row in rows
         ]
 
     def next_due(self) -> dict[str, Millis]:
-        rows = self._sql.query(f"SELECT channel, min(next_try){_HEAD_OF_LINE} GROUP BY channel")
+        rows = self._sql.query(f"SELECT m.channel, min({_TRY_AT}){_HEADS} GROUP BY m.channel")
         return {row[0]: row[1] for row in rows}
 
     def thread_handle(self, channel: str, incident: int | None) -> str | None:
         row = self._sql.query_one(
-            "SELECT handle FROM message WHERE channel = ? AND incident = ? AND handle IS NOT NULL ORDER BY id LIMIT 1",
+            "SELECT handle FROM message WHERE channel = ? AND incident = ? AND handle IS NOT NULL"
+            " ORDER BY sent, id LIMIT 1",
             channel,
             incident,
         )
@@ -88,11 +138,47 @@ class SqlMessageReader(SqlRepository):
         (row,) = self._sql.query("SELECT count(*) FROM message WHERE incident = ? AND sent IS NOT NULL", incident)
         return int(row[0])
 
-    def list_undelivered(self, incident: int) -> list[tuple[str, str | None]]:
-        rows = self._sql.query(
-            "SELECT channel, error FROM message WHERE incident = ? AND sent IS NULL ORDER BY id", incident
+    def last_sent(self, channel: str, incident: int) -> Millis | None:
+        row = self._sql.query_one(
+            "SELECT max(created) FROM message WHERE channel = ? AND incident = ? AND sent IS NOT NULL",
+            channel,
+            incident,
         )
-        return [(row[0], row[1]) for row in rows]
+        return None if row is None else row[0]
+
+    def list_undelivered(self, incident: int) -> list[UndeliveredMessage]:
+        rows = self._sql.query(
+            f"SELECT {_UNDELIVERED} FROM message WHERE incident = ? AND sent IS NULL ORDER BY id",  # noqa: S608 – our own columns
+            incident,
+        )
+        return [_undelivered(row) for row in rows]
+
+    def list_unreported(self, until: Millis) -> list[UndeliveredMessage]:
+        rows = self._sql.query(
+            f"SELECT {_UNDELIVERED} FROM message WHERE sent IS NULL AND reported IS NULL"  # noqa: S608 – our own columns
+            " AND (failed IS NOT NULL OR created <= ?) ORDER BY lane, id",
+            until,
+        )
+        return [_undelivered(row) for row in rows]
+
+    def next_late(self, now: Millis) -> Millis | None:
+        row = self._sql.query_one(
+            "SELECT min(created) FROM message WHERE sent IS NULL AND reported IS NULL AND failed IS NULL AND created > ?",
+            now - LATE_AFTER,
+        )
+        return None if row is None or row[0] is None else row[0] + LATE_AFTER
+
+    def list_queues(self) -> dict[str, ChannelQueue]:
+        rows = self._sql.query(
+            "SELECT m.channel, count(*) AS unsent, min(m.created) AS oldest, m.error, p.until FROM message m"
+            " LEFT JOIN channel_pause p ON p.channel = m.channel"
+            " WHERE m.sent IS NULL AND m.failed IS NULL GROUP BY m.channel"
+        )  # SQLite takes the other columns from the row of the minimum
+        return {row[0]: ChannelQueue(*tuple(row)[1:]) for row in rows}
+
+    def count_refusals(self, channel: str) -> int:
+        row = self._sql.query_one("SELECT refusals FROM channel_pause WHERE channel = ?", channel)
+        return 0 if row is None else int(row[0])
 
     def was_enqueued_since(self, title: str, t: Millis) -> bool:
         return (
@@ -100,14 +186,22 @@ class SqlMessageReader(SqlRepository):
         )
 
 
+def _undelivered(row: Iterable[Any]) -> UndeliveredMessage:
+    number, channel, incident, severity, title, created, tries, error, refused = row
+    return UndeliveredMessage(number, channel, incident, severity, title, created, tries, error, bool(refused))
+
+
 class SqlMessageWriter(SqlRepository):
     def enqueue(self, message: Message, channels: Iterable[str], now: Millis) -> None:
         text = to_json(message.lines)
+        # What is said of a channel is no news of another that is late with it: they would complain to each other for ever.
+        is_report = any(channel_of(topic) is not None for topic in (*message.opens, *message.ends))
         for channel in channels:
             ended = [self._end_topic(topic, channel) for topic in message.ends]
             self._sql.execute(
-                "INSERT INTO message (incident, channel, severity, title, lines, created, next_try, broadcast)"
-                " VALUES (?,?,?,?,?,?,?,?)",
+                "INSERT INTO message"
+                " (incident, channel, severity, title, lines, created, next_try, broadcast, lane, reported)"
+                " VALUES (?,?,?,?,?,?,?,?,?,?)",
                 message.incident,
                 channel,
                 message.severity,
@@ -116,6 +210,8 @@ class SqlMessageWriter(SqlRepository):
                 now,
                 now,
                 message.severity == "crit" or any(ended),
+                not (message.severity == "crit" or message.urgent),
+                now if is_report else None,
             )
             for topic in message.opens:
                 self._sql.execute("INSERT OR IGNORE INTO told VALUES (?,?)", channel, topic)
@@ -132,6 +228,46 @@ class SqlMessageWriter(SqlRepository):
         for topic in topics:
             self._sql.execute("DELETE FROM told WHERE topic = ?", topic)
 
+    def enqueue_catch_up(
+        self, channel: str, incident: int, severity: Severity, next_try: Millis, error: str | None, now: Millis
+    ) -> None:
+        waiting = self._sql.query_one(
+            "SELECT id FROM message WHERE channel = ? AND incident = ? AND catch_up = 1"
+            " AND sent IS NULL AND failed IS NULL",
+            channel,
+            incident,
+        )
+        if waiting is not None:
+            return
+        self._sql.execute(
+            "INSERT INTO message"
+            " (incident, channel, severity, title, lines, created, next_try, broadcast, lane, catch_up, reported, error)"
+            " VALUES (?,?,?,?,'[]',?,?,1,?,1,?,?)",
+            incident,
+            channel,
+            severity,
+            f"incident {incident}: what is so now",
+            now,
+            next_try,
+            severity != "crit",
+            now,
+            error,
+        )
+
+    def rewrite(self, message: int, said: Message) -> None:
+        self._sql.execute(
+            "UPDATE message SET severity = ?, title = ?, lines = ? WHERE id = ?",
+            said.severity,
+            said.title,
+            to_json(said.lines),
+            message,
+        )
+        for topic in said.opens:
+            self._sql.execute("INSERT OR IGNORE INTO told SELECT channel, ? FROM message WHERE id = ?", topic, message)
+
+    def drop(self, message: int) -> None:
+        self._sql.execute("DELETE FROM message WHERE id = ?", message)
+
     def mark_sent(self, message: int, handle: str | None, now: Millis) -> None:
         self._sql.execute("UPDATE message SET sent = ?, handle = ?, error = NULL WHERE id = ?", now, handle, message)
 
@@ -143,4 +279,38 @@ class SqlMessageWriter(SqlRepository):
     def mark_failed(self, message: int, error: str, now: Millis) -> None:
         self._sql.execute(
             "UPDATE message SET tries = tries + 1, failed = ?, error = ? WHERE id = ?", now, error, message
+        )
+
+    def mark_reported(self, message: int, now: Millis) -> None:
+        self._sql.execute("UPDATE message SET reported = ? WHERE id = ?", now, message)
+
+    def pause_channel(self, channel: str, until: Millis, crit_until: Millis, now: Millis) -> None:
+        self._sql.execute(
+            "INSERT INTO channel_pause VALUES (?,?,?,?,1) ON CONFLICT (channel) DO UPDATE SET"
+            " t = excluded.t, until = excluded.until, crit_until = excluded.crit_until, refusals = refusals + 1",
+            *(channel, now, until, crit_until),
+        )
+
+    def note_delivery(self, channel: str, now: Millis) -> None:
+        self._sql.execute("DELETE FROM channel_pause WHERE channel = ?", channel)
+        self._sql.execute(
+            "UPDATE message SET next_try = min(next_try, ?), overtaken = 1 WHERE channel = ?"
+            " AND sent IS NULL AND failed IS NULL AND overtaken = 0 AND (tries >= ? OR catch_up = 1)",
+            now,
+            channel,
+            _OUTAGE_TRIES,
+        )
+
+    def retry_channel(self, channel: str, now: Millis) -> None:
+        self._sql.execute("DELETE FROM channel_pause WHERE channel = ?", channel)
+        self._sql.execute(
+            "UPDATE message SET next_try = min(next_try, ?), tries = 0, overtaken = 0 WHERE channel = ?"
+            " AND sent IS NULL AND failed IS NULL",
+            now,
+            channel,
+        )
+
+    def retry_catch_ups(self, now: Millis) -> None:
+        self._sql.execute(
+            "UPDATE message SET next_try = min(next_try, ?) WHERE catch_up = 1 AND sent IS NULL AND failed IS NULL", now
         )

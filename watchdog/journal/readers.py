@@ -13,7 +13,7 @@ from watchdog.journal.backups import FileBackup
 from watchdog.journal.baselines import Baseline
 from watchdog.journal.incidents import Incident, TripRecord
 from watchdog.journal.machines import MachineKey
-from watchdog.journal.messages import OutboxMessage
+from watchdog.journal.messages import ChannelQueue, OutboxMessage, UndeliveredMessage
 from watchdog.journal.requests import Request
 from watchdog.journal.runs import PlanRun, Step
 from watchdog.journal.suppressions import Suppression, SuppressionKind
@@ -119,13 +119,14 @@ class RunReader(Protocol):
 
 class MessageReader(Protocol):
     def due(self, now: Millis, channel: str | None = None) -> list[OutboxMessage]:
-        """What is to be tried now, on one channel or on all: critical ones first, then the oldest."""
+        """What is to be tried now, on one channel or on all, one of each incident and channel, or two where one of them is
+        critical: critical ones first, then the oldest."""
 
     def next_due(self) -> dict[str, Millis]:
         """For each channel with something unsent: when it is to be tried."""
 
     def thread_handle(self, channel: str, incident: int | None) -> str | None:
-        """Handle of the incident's first message on a channel."""
+        """Handle of the incident's first message that arrived on a channel."""
 
     def begins_thread(self, channel: str, incident: int | None) -> bool:
         """Whether a message on a channel would be the first of its incident there."""
@@ -139,8 +140,23 @@ class MessageReader(Protocol):
     def count_sent(self, incident: int) -> int:
         """How many messages of an incident were delivered."""
 
-    def list_undelivered(self, incident: int) -> list[tuple[str, str | None]]:
-        """(channel, last error, if it was tried) of an incident's messages that did not arrive, or not yet."""
+    def last_sent(self, channel: str, incident: int) -> Millis | None:
+        """When the newest of an incident's messages that arrived on a channel was written."""
+
+    def list_undelivered(self, incident: int) -> list[UndeliveredMessage]:
+        """An incident's messages that did not arrive, or not yet."""
+
+    def list_unreported(self, until: Millis) -> list[UndeliveredMessage]:
+        """What was refused, and what is unsent since `until` or longer, if no other channel was told of it; critical first."""
+
+    def next_late(self, now: Millis) -> Millis | None:
+        """When the next unsent message becomes late that is not yet."""
+
+    def list_queues(self) -> dict[str, ChannelQueue]:
+        """What waits, by channel; nothing of those for which nothing does."""
+
+    def count_refusals(self, channel: str) -> int:
+        """How often a channel's service has asked to be left alone since it last took something."""
 
     def was_enqueued_since(self, title: str, t: Millis) -> bool:
         """Whether a message of this title was written after `t`, on whatever channel."""

@@ -153,8 +153,31 @@ CREATE TABLE watched (
 )
 """
 
+# What is critical goes ahead of the rest (`lane` 0). What an older version gave up was told then, as far as it was told at all.
+_LATE_MESSAGES = """
+ALTER TABLE message ADD COLUMN lane INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE message ADD COLUMN overtaken INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE message ADD COLUMN catch_up INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE message ADD COLUMN reported INTEGER;
+UPDATE message SET lane = severity != 'crit';
+UPDATE message SET reported = created WHERE failed IS NOT NULL;
+CREATE INDEX message_of ON message (channel, incident);
+CREATE INDEX message_queue ON message (channel, incident, id) WHERE sent IS NULL AND failed IS NULL;
+CREATE INDEX message_unreported ON message (created) WHERE sent IS NULL AND reported IS NULL;
+CREATE TABLE channel_pause (
+  channel TEXT PRIMARY KEY, t INTEGER NOT NULL, until INTEGER NOT NULL, crit_until INTEGER NOT NULL,
+  refusals INTEGER NOT NULL
+) WITHOUT ROWID
+"""
+
+_SILENCED_TRIPS = """
+ALTER TABLE trip ADD COLUMN silenced INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE incident ADD COLUMN reminded INTEGER;
+ALTER TABLE incident ADD COLUMN reminders INTEGER NOT NULL DEFAULT 0
+"""
+
 MIGRATIONS = (
     *(_INITIAL, _APPROVALS_AND_UNDO, _STEP_DIFF, _BASELINES, _TARGET_LOCATION),
-    *(_STATE_PER_TARGET, _PROVENANCE, _TOLD, _WATCHED),
+    *(_STATE_PER_TARGET, _PROVENANCE, _TOLD, _WATCHED, _LATE_MESSAGES, _SILENCED_TRIPS),
 )
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -37,7 +37,15 @@ class IncidentWriter(Protocol):
         reason: str,
         plan: str | None,
         t: Millis,
+        *,
+        silenced: bool = False,
     ) -> None: ...
+
+    def mark_trips_told(self, incident: int, rule: str) -> None:
+        """People have heard of those that a silence had kept back, and that fire on."""
+
+    def note_reminder(self, incident: int, now: Millis, *, counts: bool) -> None:
+        """People have just heard that it is still critical. `counts`: by a reminder; the next one comes later."""
 
     def clear_trip(self, incident: int, rule: str, level: str, labels: Labels, t: Millis) -> None: ...
 
@@ -109,11 +117,38 @@ class MessageWriter(Protocol):
     def forget_topics(self, topics: Iterable[str]) -> None:
         """Nobody is to be told how these end: they have, and everybody who could be told was."""
 
+    def enqueue_catch_up(
+        self, channel: str, incident: int, severity: Severity, next_try: Millis, error: str | None, now: Millis
+    ) -> None:
+        """One message that stands for all of the incident's that the channel does not take; nothing where one waits already.
+        What it says is put in by `rewrite`, when it is sent."""
+
+    def rewrite(self, message: int, said: Message) -> None:
+        """Severity, title and lines of a message that is not sent yet, and what it opens."""
+
+    def drop(self, message: int) -> None:
+        """A message that there is nothing to say by any more."""
+
     def mark_sent(self, message: int, handle: str | None, now: Millis) -> None: ...
 
     def mark_postponed(self, message: int, until: Millis, error: str) -> None: ...
 
     def mark_failed(self, message: int, error: str, now: Millis) -> None: ...
+
+    def mark_reported(self, message: int, now: Millis) -> None:
+        """The other channels were told that it is late, or refused."""
+
+    def pause_channel(self, channel: str, until: Millis, crit_until: Millis, now: Millis) -> None:
+        """Its service asks to be left alone: nothing is tried before `until`, what is critical not before `crit_until`."""
+
+    def note_delivery(self, channel: str, now: Millis) -> None:
+        """It takes messages: it is left alone no longer, and what failed in an outage, or was refused, is tried at once, once."""
+
+    def retry_channel(self, channel: str, now: Millis) -> None:
+        """It is another one by now, under the same name: all that waits for it is tried at once."""
+
+    def retry_catch_ups(self, now: Millis) -> None:
+        """Tries them at once, on every channel."""
 
 
 class RequestWriter(Protocol):

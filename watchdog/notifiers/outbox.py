@@ -1,4 +1,8 @@
-"""Drains the outbox: send, then mark as sent. At least once, in order, and never in the way of acting."""
+"""Drains the outbox: send, then mark as sent. At least once, in order, and never in the way of acting.
+
+What is critical goes first on each channel, then each incident gets its turn, a message a second. What a channel does not take
+is tried again; what it refuses while the incident is open is made up for by one message that says what is so by then.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +19,13 @@ from watchdog.core.errors import NotifyError
 from watchdog.core.model import Message, Millis
 from watchdog.core.offload import DeadlineExceededError, StillBusyError
 from watchdog.core.telemetry import Telemetry, log
+from watchdog.core.units import format_duration
 from watchdog.journal.errors import JournalUnavailableError
-from watchdog.journal.messages import OutboxMessage
+from watchdog.journal.incidents import Incident
+from watchdog.journal.messages import LATE_AFTER, OutboxMessage
 from watchdog.journal.storage import Journal
 from watchdog.journal.topics import channel_topic
+from watchdog.notifiers.late import report_late
 
 _SEND_TIMEOUT = 30.0
 """Seconds that one delivery may take."""
@@ -26,6 +33,13 @@ _JOURNAL_RETRY_PAUSE = 1.0
 """Seconds between two tries to write into a journal that takes nothing."""
 _MAX_RETRY_PAUSE = 300_000
 """Longest pause between two tries, ms."""
+_FIRST_PROBE, _MAX_PROBE = 60_000, 900_000
+"""ms from one try to the next of what the other side refuses, or wants to wait: the first pause, and the longest."""
+_PACE = 1.0
+"""Seconds from one delivery to a chat to the next: more is what chats slow down."""
+
+DescribeIncident = Callable[[int, str, Millis], Message | None]
+"""(incident, channel, now) → what is so now, in one message; None: there is nothing to say to this channel any more."""
 
 
 class OutboxSender:
@@ -38,7 +52,17 @@ class OutboxSender:
         clock: Callable[[], Millis],
         offload: Callable[..., Awaitable[Any]],
         channels: Mapping[str, Any],
+        describe_incident: DescribeIncident = lambda *_: None,
+        pace: float = _PACE,
     ) -> None:
+        """`pace`: seconds from one delivery on a channel to the next."""
+        self._describe_incident = describe_incident
+        self._pace = pace
+        self._next_delivery: dict[str, float] = {}
+        """Channel → when it may be spoken to again, in seconds of the loop's clock."""
+        self._turns: dict[str, dict[tuple[bool, int], int]] = {}
+        """Channel → (critical or not, incident) → when that had its last turn, counted."""
+        self._started = clock()
         self._journal = journal
         self._telemetry = telemetry
         self._clock = clock
@@ -54,10 +78,39 @@ class OutboxSender:
         """There may be something to send. A hint; the journal is the truth."""
         self._pending.set()
 
+    def apply_channels(self, channels: Mapping[str, Any], silent: Collection[str], now: Millis) -> None:
+        """Another configuration: what waits for a channel that has changed is tried at once."""
+        changed = [name for name, channel in channels.items() if self.channels.get(name) != channel]
+        with self._journal.transaction() as tx:
+            for name in changed:
+                tx.messages.retry_channel(name, now)
+            self.channels, self.silent = channels, silent
+            self._hand_over(tx, now)
+        self.notify_pending()
+
+    def resume(self, now: Millis) -> None:
+        """At the start: what was refused may have been cured while nobody ran."""
+        with self._journal.transaction() as tx:
+            tx.messages.retry_catch_ups(now)
+            self._hand_over(tx, now)
+
+    def _hand_over(self, tx: Any, now: Millis) -> None:
+        """What waits for a channel that is configured no longer, or has another name, is owed to those that heard nothing of it."""
+        for target in self._journal.incidents.list_targets_with_open_incident():
+            incident = self._journal.incidents.find_open(target)
+            if incident is None:
+                continue
+            undelivered = self._journal.messages.list_undelivered(incident.id)
+            if any(one.channel not in self.channels and one.channel != "log" for one in undelivered):
+                for name in self.channels:
+                    if self._journal.messages.begins_thread(name, incident.id):
+                        tx.messages.enqueue_catch_up(name, incident.id, incident.severity, now, None, now)
+
     async def run(self) -> None:
         """Until cancelled. Raises when the journal cannot be used."""
         try:
             while True:
+                self._report_late()
                 due = self._start_due()
                 pause = 60.0 if due is None else min(60.0, max(0.05, (due - self._clock()) / 1_000))
                 with contextlib.suppress(TimeoutError):
@@ -71,9 +124,12 @@ class OutboxSender:
     async def drain(self) -> None:
         """One try for everything that is due. Raises when the journal cannot be used."""
         self._start_due()
-        while self._workers:
+        while True:
             await asyncio.gather(*self._workers.values())
+            self._report_late()
             self._start_due()
+            if not self._workers:
+                return
 
     def _start_due(self) -> Millis | None:
         """Sets one task to work on each channel with something due: no channel waits for another.
@@ -92,16 +148,38 @@ class OutboxSender:
             task = asyncio.create_task(self._send_due(channel), name=f"channel {channel}")
             self._workers[channel] = task
             task.add_done_callback(partial(self._worker_ended, channel))
+        if (late := self._journal.messages.next_late(self._clock())) is not None:
+            later.append(late)
         return min(later, default=None)
 
     async def _send_due(self, channel: str) -> None:
-        while queued := self._journal.messages.due(self._clock(), channel):
+        loop = asyncio.get_running_loop()
+        while self._journal.messages.due(self._clock(), channel):
+            if (wait := self._next_delivery.get(channel, 0) - loop.time()) > 0:
+                await asyncio.sleep(wait)
             try:
                 self._journal.probe()  # what cannot be marked as sent is not sent: it would be sent again and again
             except JournalUnavailableError:
                 await asyncio.sleep(_JOURNAL_RETRY_PAUSE)
                 continue
-            await self._deliver(queued[0])
+            queued = self._next_of(channel)  # what is critical may have come meanwhile
+            if queued is not None:
+                await self._deliver(queued)
+                if channel in self.channels:
+                    self._next_delivery[channel] = loop.time() + self._pace
+
+    def _next_of(self, channel: str) -> OutboxMessage | None:
+        """What is critical first, then whose incident has waited longest for its turn; what belongs to none waits for nobody's."""
+        queued = self._journal.messages.due(self._clock(), channel)
+        turns = self._turns.setdefault(channel, {})
+        if not queued:
+            turns.clear()
+            return None
+        first = [one for one in queued if one.is_urgent == queued[0].is_urgent]
+        chosen = min(first, key=lambda one: (turns.get((one.is_urgent, one.message.incident or 0), 0), one.id))
+        if chosen.message.incident is not None:
+            turns[chosen.is_urgent, chosen.message.incident] = 1 + max(turns.values(), default=0)
+        return chosen
 
     def _worker_ended(self, channel: str, task: asyncio.Task[None]) -> None:
         del self._workers[channel]
@@ -110,6 +188,11 @@ class OutboxSender:
         self.notify_pending()
 
     async def _deliver(self, queued: OutboxMessage) -> None:
+        if queued.is_catch_up:
+            rewritten: OutboxMessage | None = await self._durably(self._write_catch_up, queued)
+            if rewritten is None:
+                return
+            queued = rewritten
         handle, error = None, None
         try:
             handle = await self._send(queued)
@@ -123,33 +206,82 @@ class OutboxSender:
             # A mistake in one notifier must not silence the others; the message itself is not lost.
             log.exception("channel %s: a mistake in its notifier", queued.channel)
             error = NotifyError(f"a mistake in its notifier ({type(bug).__name__})")
-        while True:
-            try:
-                self._record_result(queued, handle, error)
-                break
-            except JournalUnavailableError:  # it was sent: until that is written down, this channel waits
-                await asyncio.sleep(_JOURNAL_RETRY_PAUSE)
+        await self._durably(self._record_result, queued, handle, error)  # until then, this channel waits
         outcome = "sent" if error is None else "failed" if error.permanent else "retried"
         self._telemetry.notifications.labels(queued.channel, outcome).inc()
         if error is not None:
             log.warning("channel %s: %s%s", queued.channel, error, "" if error.permanent else " (will try again)")
 
+    async def _durably(self, write: Callable[..., Any], *args: Any) -> Any:
+        """Writes it down as soon as the journal takes something."""
+        while True:
+            try:
+                return write(*args)
+            except JournalUnavailableError:
+                await asyncio.sleep(_JOURNAL_RETRY_PAUSE)
+
+    def _write_catch_up(self, queued: OutboxMessage) -> OutboxMessage | None:
+        """With what is so now; None: there is nothing left to say."""
+        incident = queued.message.incident
+        said = None if incident is None else self._describe_incident(incident, queued.channel, self._clock())
+        with self._journal.transaction(defer_sync=True) as tx:
+            if said is None:
+                tx.messages.drop(queued.id)
+                return None
+            tx.messages.rewrite(queued.id, said)
+        return replace(queued, message=replace(said, incident=incident, key=queued.message.key, broadcast=True))
+
     def _record_result(self, queued: OutboxMessage, handle: str | None, error: NotifyError | None) -> None:
-        now = self._clock()
+        now, number = self._clock(), queued.id
         with self._journal.transaction(
             defer_sync=error is None
         ) as tx:  # forgotten, it is sent once more; actions wait for no chat
             if error is None:
-                tx.messages.mark_sent(queued.id, handle, now)
+                tx.messages.mark_sent(number, handle, now)
+                tx.messages.note_delivery(queued.channel, now)
                 self._report_recovery(tx, queued.channel, now)
+            elif error.permanent and queued.is_catch_up:
+                tx.messages.mark_postponed(number, now + _probe_pause(queued.tries), str(error))
             elif error.permanent:
-                tx.messages.mark_failed(queued.id, str(error), now)
-                self._report_on_other_channels(tx, queued, error, now)
+                tx.messages.mark_failed(number, str(error), now)
+                if (owed := self._incident_owed(queued)) is not None:
+                    next_try = now + _FIRST_PROBE
+                    tx.messages.enqueue_catch_up(queued.channel, owed.id, owed.severity, next_try, str(error), now)
+                report_late(self._journal, tx, self._reachable(), now, refused_by=queued.channel)
             else:
-                pause = min(_MAX_RETRY_PAUSE, 1_000 * 2 ** min(queued.tries, 9))
+                tx.messages.mark_postponed(
+                    number, now + min(_MAX_RETRY_PAUSE, 1_000 * 2 ** min(queued.tries, 9)), str(error)
+                )
                 if error.retry_after is not None:
-                    pause = max(pause, round(error.retry_after * 1_000))
-                tx.messages.mark_postponed(queued.id, now + pause, str(error))
+                    pause = round(error.retry_after * 1_000)
+                    probe = _probe_pause(self._journal.messages.count_refusals(queued.channel))
+                    # What is critical may try its luck though others were refused: once, and then rarely.
+                    crit_pause = min(pause, probe, _MAX_RETRY_PAUSE) if queued.is_urgent else 0
+                    tx.messages.pause_channel(queued.channel, now + pause, now + crit_pause, now)
+
+    def _incident_owed(self, queued: OutboxMessage) -> Incident | None:
+        """The incident of which the channel is to hear once it is cured; None: nothing is owed to it."""
+        number = queued.message.incident
+        incident = None if number is None else self._journal.incidents.find_incident(number)
+        if incident is None or queued.channel not in self.channels:
+            return None
+        heard = self._journal.messages.last_sent(queued.channel, incident.id) is not None
+        return incident if incident.closed is None or heard else None
+
+    def _report_late(self) -> None:
+        """Tells the other channels of what one does not take. What this process has not tried yet is given its minute."""
+        now, reachable = self._clock(), self._reachable()
+        try:
+            late = self._journal.messages.list_unreported(now - LATE_AFTER)
+            late = [one for one in late if one.channel in reachable and (one.severity == "crit" or not one.refused)]
+            if any(one.tries or now - self._started >= LATE_AFTER for one in late):
+                with self._journal.transaction() as tx:
+                    report_late(self._journal, tx, reachable, now, untried_since=self._started)
+        except JournalUnavailableError:
+            return  # it is told as soon as it can be written down
+
+    def _reachable(self) -> list[str]:
+        return [name for name in self.channels if name not in self.silent]
 
     async def send_unjournaled(self, message: Message) -> None:
         """Past the journal, at once and once, on every channel: for when the journal itself takes nothing. Never raises."""
@@ -174,6 +306,8 @@ class OutboxSender:
             return None
         thread = self._journal.messages.thread_handle(queued.channel, queued.message.incident)
         message = replace(queued.message, thread=thread)
+        if not queued.is_catch_up and (late := self._clock() - queued.created) >= LATE_AFTER:
+            message = replace(message, lines=(*message.lines, f"{format_duration(late)} late"))
         return await self._call_notifier(f"channel {queued.channel}", channel, message)
 
     async def _call_notifier(self, key: str, channel: Any, message: Message) -> str | None:
@@ -187,19 +321,17 @@ class OutboxSender:
             answer = await self._offload(key, _SEND_TIMEOUT, channel.send, message)
         return None if answer is None else str(answer)
 
-    def _report_on_other_channels(self, db: Any, queued: OutboxMessage, error: NotifyError, now: Millis) -> None:
-        """A channel that refuses for good is told of on the others, once in a quarter of an hour."""
-        lines = (str(error), f"not delivered: {queued.message.title}")
-        opens = (channel_topic(queued.channel),)
-        report = Message("warn", f"channel {queued.channel} does not deliver", lines, opens=opens)
-        if not self._journal.messages.was_enqueued_since(report.title, now - 900_000):
-            others = [name for name in self.channels if name != queued.channel]
-            db.messages.enqueue(report, others or ["log"], now)
-
     def _report_recovery(self, db: Any, channel: str, now: Millis) -> None:
         topic = channel_topic(channel)
+        queue = self._journal.messages.list_queues().get(channel)
+        if queue is not None and now - queue.oldest >= LATE_AFTER:
+            return  # something still waits: it does not, yet
         if told := self._journal.messages.list_told([topic]):
             db.messages.enqueue(Message("info", f"channel {channel} delivers again", ends=(topic,)), sorted(told), now)
+
+
+def _probe_pause(tries: int) -> Millis:
+    return int(min(_MAX_PROBE, _FIRST_PROBE * 2 ** min(tries, 9)))
 
 
 def format_line(message: Message) -> str:

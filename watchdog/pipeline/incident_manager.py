@@ -6,16 +6,17 @@ Everything here happens inside the caller's one transaction.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from watchdog.config import Config
 from watchdog.core.model import Message, Millis, Verdict
 from watchdog.core.telemetry import Telemetry, log
-from watchdog.core.units import format_duration
+from watchdog.core.units import format_duration, format_value
 from watchdog.journal import incidents, runs
 from watchdog.journal.storage import Journal, Transaction
-from watchdog.journal.topics import BLIND, latch_topic, plan_topic, refusal_topic
+from watchdog.journal.topics import BLIND, latch_topic, refusal_topic
+from watchdog.pipeline.firing import FiringNews, describe_trip, plan_at_work_for
 from watchdog.pipeline.guard_inputs import gather_guard_inputs
 from watchdog.pipeline.halt_circumstances import record_circumstances
 from watchdog.pipeline.incident_messages import DescribeLeft, closing_message, incident_title, topics_of
@@ -23,7 +24,6 @@ from watchdog.pipeline.incident_news import (
     IncidentNews,
     PlanDecision,
     Recovery,
-    Trip,
     describe_decision,
     describe_departure,
 )
@@ -31,7 +31,7 @@ from watchdog.pipeline.messenger import Messenger
 from watchdog.pipeline.next_level import next_level
 from watchdog.pipeline.removed_rules import describe_end
 from watchdog.plans.models import Halt, Repair, name_and_kind, serialize_plan
-from watchdog.rules import Check, format_labels, guard, render_summary
+from watchdog.rules import Check, format_labels, guard
 from watchdog.rules.guard import Allowed, may_start_plan
 from watchdog.rules.state_machine import MachineState, StateKey, Transition
 
@@ -64,6 +64,8 @@ class IncidentManager:
         self._messenger = Messenger(config, journal)
         self._journal = journal
         self._telemetry = telemetry
+        self.firing = FiringNews(config, journal, self._messenger, query, machines, self.is_silenced, describe_left)
+        """What people are told of what fires at the moment."""
         self._reported_refusals: dict[tuple[int, str], str] = {}
         """(incident, plan) → the reason that people were told."""
 
@@ -76,9 +78,9 @@ class IncidentManager:
     def targets_with_open_incident(self) -> set[str]:
         return set(self._journal.incidents.list_targets_with_open_incident())
 
-    def notify(self, tx: Transaction, message: Message, now: Millis) -> None:
+    def notify(self, tx: Transaction, message: Message, now: Millis, *, without: Collection[str] = ()) -> None:
         """See `Messenger.notify`."""
-        self._messenger.notify(tx, message, now)
+        self._messenger.notify(tx, message, now, without=without)
 
     def record_changes(
         self, tx: Transaction, changes: Sequence[tuple[Check, Transition, Verdict]], now: Millis
@@ -97,21 +99,35 @@ class IncidentManager:
                 circumstances = self._record_trip(tx, check, change, verdict, incident, now)
                 told_once = check.level == "crit" or change.key._replace(level="crit") not in worst
                 if told_once and not self.is_silenced(check, now):
-                    news[check.target].trips.append(self._describe_trip(check, change, verdict, circumstances, now))
+                    trip = describe_trip(
+                        *(check, verdict, change.duration, circumstances, self._config, self._journal),
+                        *(self._journal.incidents.find_open(check.target), self._query, now),
+                    )
+                    news[check.target].trips.append(trip)
                 continue
+            record = None if incident is None else _trip_of(self._journal, incident, check, verdict)
+            is_told = not self.is_silenced(check, now) and (record is None or not record.silenced)
             if change.kind == "gone":
                 # What left because its source was taken away is told where somebody had been told that it is bad.
-                if change.machine.is_firing or change.duration >= check.forget_after:
+                if is_told and (change.machine.is_firing or change.duration >= check.forget_after):
                     gone.setdefault((check.rule, check.target), []).append((check, change, verdict))
                 if incident is not None:
                     tx.incidents.clear_trip(incident.id, check.rule, check.level, verdict.labels, now)
             if change.kind == "cleared" and incident is not None:
                 tx.incidents.clear_trip(incident.id, check.rule, check.level, verdict.labels, now)
                 # While a plan is at work for the rule, its outcome is what people hear, or the end of the incident.
-                if not self.is_silenced(check, now) and self._plan_at_work_for(check, incident.id) is None:
-                    fired = now - _tripped_at(self._journal, incident, check)
-                    channels = self._config.rule(check.rule, check.target).notify
-                    recovery = Recovery(check.rule, check.level, channels, verdict.reason, fired)
+                at_work = plan_at_work_for(check, self._config, self._journal, incident.id)
+                if is_told and at_work is None:
+                    since = incident.opened if record is None else record.t
+                    machine = change.machine
+                    recovery = Recovery(
+                        *(check.rule, check.level, self._config.rule(check.rule, check.target).notify),
+                        verdict.reason,
+                        now - since,
+                        format_labels(dict(verdict.labels)),
+                        "" if machine.worst is None else format_value(machine.worst, check.unit),
+                        machine.excess,
+                    )
                     news[check.target].recoveries.append(recovery)
             log.info("%s: %s (%s) %s: %s", check.target, check.rule, check.level, change.kind, change.reason)
             text = f"{check.rule} ({check.level}) {_CHANGE_TEXTS[change.kind]}: {change.reason}"
@@ -138,7 +154,16 @@ class IncidentManager:
             number = incident.id
             if check.level == "crit":
                 tx.incidents.raise_to_critical(number)
-        tx.incidents.add_trip(number, check.rule, check.level, verdict.labels, change.reason, check.plan, now)
+        tx.incidents.add_trip(
+            number,
+            check.rule,
+            check.level,
+            verdict.labels,
+            change.reason,
+            check.plan,
+            now,
+            silenced=self.is_silenced(check, now),
+        )
         tx.timeline.add_event(
             "tripped",
             f"{check.rule} ({check.level}) tripped: {change.reason}",
@@ -155,44 +180,6 @@ class IncidentManager:
     def _rename(self, tx: Transaction, target: str) -> None:
         if (incident := self._journal.incidents.find_open(target)) is not None:
             tx.incidents.rename_incident(incident.id, incident_title(self._journal, incident))
-
-    def _describe_trip(
-        self, check: Check, change: Transition, verdict: Verdict, circumstances: Sequence[str], now: Millis
-    ) -> Trip:
-        rule = self._config.rule(check.rule, check.target)
-        incident = self._journal.incidents.find_open(check.target)
-        plan = self._config.plan(check.plan, check.target)
-        own = tuple(rule.labels.items())
-        lines = [] if rule.summary is None else [render_summary(rule.summary, check, verdict, change.duration, own)]
-        if (alert := self._config.prometheus_alerts.get(check.rule)) is not None:
-            lines += alert.render_lines(
-                verdict.labels, verdict.value, lambda text: self._query(text, check.target, now)
-            )
-        lines.append(change.reason)
-        if labels := dict(verdict.labels) | rule.labels:
-            lines.append(format_labels(labels))
-        lines += circumstances
-        if rule.runbook is not None:
-            lines.append(rule.runbook)
-        return Trip(
-            check.rule,
-            check.level,
-            rule.notify,
-            tuple(lines),
-            change.reason,
-            check.plan,
-            "" if plan is None else plan.kind,
-            None if incident is None else self._plan_at_work_for(check, incident.id),
-        )
-
-    def _plan_at_work_for(self, check: Check, incident: int) -> str | None:
-        """Topic of the rule's plan, when that is at work in the incident."""
-        crit = self._config.rule(check.rule, check.target).crit
-        if crit is None or crit.plan is None:
-            return None
-        runs = self._journal.runs.list_for_incident(incident)
-        is_at_work = any(run.plan == crit.plan and run.part == "ladder" and run.ended is None for run in runs)
-        return plan_topic(check.target, crit.plan) if is_at_work else None
 
     def start_plans(
         self,
@@ -380,7 +367,11 @@ class IncidentManager:
         title = "blind: no source delivers" if is_blind else "sources deliver again"
         log.log(40 if is_blind else 20, "%s", title)
         lines = ("no rule is judged and no repair starts until one does",) if is_blind else ()
-        message = Message("crit", title, lines, opens=(BLIND,)) if is_blind else Message("info", title, ends=(BLIND,))
+        message = (
+            Message("crit", title, lines, opens=(BLIND,))
+            if is_blind
+            else Message("info", title, ends=(BLIND,), urgent=True)
+        )
         self.notify(tx, message, now)
         tx.timeline.add_event("blind", title, now)
 
@@ -408,8 +399,10 @@ _CHANGE_TEXTS = {
 }
 
 
-def _tripped_at(journal: Journal, incident: incidents.Incident, check: Check) -> Millis:
-    return max(
-        (trip.t for trip in journal.incidents.list_trips(incident.id) if trip.rule == check.rule),
-        default=incident.opened,
-    )
+def _trip_of(
+    journal: Journal, incident: incidents.Incident, check: Check, verdict: Verdict
+) -> incidents.TripRecord | None:
+    """What the journal says of the trip that is not over yet."""
+    mine = (check.rule, check.level, verdict.labels)
+    trips = journal.incidents.list_trips(incident.id)
+    return next((one for one in reversed(trips) if (one.rule, one.level, one.labels) == mine and not one.cleared), None)

@@ -11,7 +11,7 @@ from watchdog.journal.incidents import Incident, TripRecord
 from watchdog.journal.runs import NO_EFFECT_OUTCOMES, PlanRun
 from watchdog.journal.storage import Journal
 from watchdog.journal.topics import approval_topic, incident_topic, plan_topic, refusal_topic
-from watchdog.pipeline.incident_news import MAX_LINES, IncidentNews, join_names
+from watchdog.pipeline.incident_news import IncidentNews, join_names, recovery_lines
 from watchdog.pipeline.removed_rules import describe_end, find_removed_rules
 
 DescribeLeft = Callable[[Incident], Sequence[str]]
@@ -73,11 +73,12 @@ def closing_message(
         title += (
             f": level {_level_name(helped)} of {helped.plan} {'helped' if helped.kind == 'repair' else 'was proven'}"
         )
-    others = {trip.rule: _trip_text(trip) for trip in journal.incidents.list_trips(incident.id)}
+    trips = journal.incidents.list_trips(incident.id)
+    others = {trip.rule: _trip_text(trip) for trip in trips if not trip.silenced}
     beside = [text for rule, text in others.items() if not incident.title.startswith(f"{rule}: ")]
-    lines = [incident.title, *removals, *(f"beside it {text}" for text in beside[:_MAX_OTHER_TRIPS])]
+    lines = recovery_lines(news.recoveries, alone=True)  # what is so now comes first
+    lines += [incident.title, *removals, *(f"beside it {text}" for text in beside[:_MAX_OTHER_TRIPS])]
     lines += [f"and {len(beside) - _MAX_OTHER_TRIPS} more rules"] if len(beside) > _MAX_OTHER_TRIPS else []
-    lines += dict.fromkeys(one.reason for one in news.recoveries[:MAX_LINES])
     lines += [line for one in news.departures for line in one.lines]
     lines += [
         f"{run.plan}: {run.outcome} after {format_duration((run.ended or now) - run.queued)} ({run.reason})"

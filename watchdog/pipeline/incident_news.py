@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from watchdog.core.model import Message, Millis, Severity, Verdict
 from watchdog.core.target import Target
@@ -19,7 +19,7 @@ SEVERITY_RANK = {"info": 0, "warn": 1, "crit": 2}
 MAX_LINES = 20
 """Lines of recoveries in one message."""
 _MAX_TRIPS = 5
-"""Trips that are told with all their lines; of more, the reason."""
+"""Rules that are told with all their lines; of more, the reason. And label sets of a rule that are named, the worst first."""
 _MAX_NAMES = 3
 
 
@@ -35,6 +35,12 @@ class Trip(NamedTuple):
     plan_kind: str
     told_by: str | None
     """Topic of the plan that is at work for this rule already: whoever was told of that hears of the trip from it."""
+    labels: str = ""
+    """Of the series, for people."""
+    excess: float = 0.0
+    """How far beyond the limit."""
+    how: str = "tripped"
+    """What stands behind its name in the title."""
 
 
 class Recovery(NamedTuple):
@@ -44,6 +50,11 @@ class Recovery(NamedTuple):
     """Who is told; None: everybody."""
     reason: str
     fired: Millis
+    labels: str = ""
+    worst: str = ""
+    """The worst value while it fired; empty where there is none."""
+    excess: float = 0.0
+    """How far beyond the limit that was."""
 
 
 class Departure(NamedTuple):
@@ -79,15 +90,18 @@ class IncidentNews:
     decisions: list[PlanDecision] = field(default_factory=list)
     recoveries: list[Recovery] = field(default_factory=list)
     departures: list[Departure] = field(default_factory=list)
+    notes: Sequence[str] = ()
+    """What else is said, below the rest."""
 
     def message(self, target: str, incident: int | None) -> Message:
         """All of it."""
-        titles: list[str] = []
-        if self.trips:
-            titles.append(f"{join_names([one.rule for one in self.trips])} tripped")
+        titles = [
+            f"{_name_rules([trip for trip in self.trips if trip.how == how])} {how}"
+            for how in dict.fromkeys(trip.how for trip in self.trips)
+        ]
         titles += [one.what for one in self.decisions if one.is_refused or not self.trips]
         if self.recoveries:
-            titles.append(f"{join_names([one.rule for one in self.recoveries])} recovered")
+            titles.append(f"{_name_rules(self.recoveries)} recovered")
         if self.departures:
             names = join_names([one.rule for one in self.departures])
             titles.append(f"{names} is no longer judged for what is gone")
@@ -104,37 +118,76 @@ class IncidentNews:
         )
 
     def _lines(self) -> list[str]:
-        alone = len(self.trips) <= 1 and not (self.trips and self.recoveries)
+        groups = _by_rule(self.trips)
+        alone = len(groups) <= 1 and not (self.trips and self.recoveries)
         decided = {one.plan for one in self.decisions}
         lines: list[str] = []
-        for trip in self.trips[:_MAX_TRIPS]:
-            first, *rest = trip.lines
-            plan = (
-                []
-                if trip.plan is None or trip.plan in decided
-                else [f"plan: {name_and_kind(trip.plan, trip.plan_kind)}"]
-            )
-            lines += [first if alone else f"{trip.rule}: {first}", *rest, *plan]
-        lines += [f"{trip.rule}: {trip.reason}" for trip in self.trips[_MAX_TRIPS:MAX_LINES]]
-        if len(self.trips) > MAX_LINES:
-            lines.append(f"and {len(self.trips) - MAX_LINES} more")
+        for trips in groups[:_MAX_TRIPS]:
+            trips.sort(key=lambda one: (-SEVERITY_RANK[one.level], -one.excess))
+            worst, *others = trips
+            first, *rest = worst.lines
+            count = f"{len(trips)} label sets, the worst: " if others else ""
+            lines += [f"{count}{first}" if alone else f"{worst.rule}: {count}{first}", *rest]
+            lines += [_with_labels(one) for one in others[: _MAX_TRIPS - 1]]
+            lines += [f"and {len(trips) - _MAX_TRIPS} more label sets"] if len(trips) > _MAX_TRIPS else []
+            for plan, kind in dict.fromkeys((one.plan, one.plan_kind) for one in trips):
+                lines += [] if plan is None or plan in decided else [f"plan: {name_and_kind(plan, kind)}"]
+        lines += [f"{trips[0].rule}: {_with_labels(trips[0])}" for trips in groups[_MAX_TRIPS:MAX_LINES]]
+        if len(groups) > MAX_LINES:
+            lines.append(f"and {len(groups) - MAX_LINES} more")
         for decision in self.decisions:
             told = not self.trips and len(self.decisions) == 1  # by the title
             first, *rest = decision.lines
             lines += [first if told else f"{decision.what}: {first}", *rest]
         lines += recovery_lines(self.recoveries, alone=not self.trips and not self.decisions)
         lines += [line for one in self.departures for line in one.lines]
-        return list(dict.fromkeys(lines))
+        return list(dict.fromkeys([*lines, *self.notes]))
+
+
+_OfRule = TypeVar("_OfRule", Trip, Recovery)
+
+
+def _by_rule(told: Sequence[_OfRule]) -> list[list[_OfRule]]:
+    """By rule, each label set once: of what trips the worst level, of what recovered the level that says most."""
+    groups: dict[str, dict[str, _OfRule]] = {}
+    for one in told:
+        known = groups.setdefault(one.rule, {})
+        other = known.get(one.labels)
+        if other is None or (SEVERITY_RANK[one.level] > SEVERITY_RANK[other.level]) == isinstance(one, Trip):
+            known[one.labels] = one
+    return [list(group.values()) for group in groups.values()]
+
+
+def _with_labels(one: Trip | Recovery) -> str:
+    return f"{one.reason} ({one.labels})" if one.labels else one.reason
+
+
+def _name_rules(told: Sequence[_OfRule]) -> str:
+    """Rules by name, with the number of label sets where there are several."""
+    return join_names(
+        [one[0].rule if len(one) == 1 else f"{one[0].rule} ({len(one)} label sets)" for one in _by_rule(told)]
+    )
 
 
 def recovery_lines(recoveries: Sequence[Recovery], *, alone: bool) -> list[str]:
-    """What recovered at once. `alone`: the title says what."""
-    if alone and len(recoveries) == 1:
-        return [recoveries[0].reason, f"fired for {format_duration(recoveries[0].fired)}"]
-    texts = (f"{one.rule}: {one.reason}, fired for {format_duration(one.fired)}" for one in recoveries)
-    lines = list(dict.fromkeys(texts))
+    """What recovered at once: what is so now first, then how bad it was. `alone`: the title says what."""
+    groups = _by_rule(recoveries)
+    if alone and len(groups) == 1 == len(groups[0]):
+        ((only,),) = groups
+        was = [f"was {only.worst} at worst, fired for {format_duration(only.fired)}"] if only.worst else []
+        return [only.reason, *(was or [f"fired for {format_duration(only.fired)}"])]
+    lines: list[str] = []
+    for group in groups:
+        ordered = sorted(group, key=lambda one: -one.excess) if len(group) > 1 else [group[0]._replace(labels="")]
+        lines += dict.fromkeys(f"{one.rule}: {_recovery_text(one)}" for one in ordered[:_MAX_TRIPS])
+        lines += [f"{group[0].rule}: and {len(group) - _MAX_TRIPS} more label sets"] if len(group) > _MAX_TRIPS else []
     rest = [f"and {len(lines) - MAX_LINES} more"] if len(lines) > MAX_LINES else []
     return [*lines[:MAX_LINES], *rest]
+
+
+def _recovery_text(one: Recovery) -> str:
+    was = f"was {one.worst} at worst, " if one.worst else ""
+    return f"{_with_labels(one)}, {was}fired for {format_duration(one.fired)}"
 
 
 def join_names(names: Sequence[str]) -> str:

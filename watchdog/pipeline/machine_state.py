@@ -33,7 +33,9 @@ def _saved_part(machine: MachineState) -> MachineState:
     missing = machine.missing // (_LOST_STEP if machine.lost else _MISSING_STEP)
     if machine.phase == "ok":
         return MachineState(lost=machine.lost, missing=missing)
-    return replace(machine, last=0, reason="", value=None, limit=None, seen=0, evidence=0, missing=missing)
+    return replace(
+        machine, last=0, reason="", value=None, limit=None, worst=None, excess=0.0, seen=0, evidence=0, missing=missing
+    )
 
 
 _MISSING_STEP = 5_000

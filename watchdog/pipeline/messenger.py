@@ -16,6 +16,12 @@ LOG_CHANNEL = "log"
 """Channel that always exists: without any other, messages go to the log."""
 
 
+def describe_place(incident: int | None) -> str:
+    """On which host, and how to ask for more."""
+    where = f"on {socket.gethostname()}"
+    return where if incident is None else f"incident {incident} {where}: trading-watchdog incidents {incident}"
+
+
 class Messenger:
     """Writes messages down for the channels that are to hear them."""
 
@@ -23,13 +29,17 @@ class Messenger:
         self._config = config
         self._journal = journal
 
-    def notify(self, tx: Transaction, message: Message, now: Millis) -> None:
-        """To every channel of the message that wants messages of this severity, and to all who were told of what it ends."""
+    def notify(self, tx: Transaction, message: Message, now: Millis, *, without: Collection[str] = ()) -> None:
+        """To every channel of the message that wants messages of this severity, and to all who were told of what it ends.
+
+        `without`: channels that hear it by another message.
+        """
         wanted: list[str] = []
         if not message.ends or message.filter_severity is not None:
             level = max(message.severity, message.filter_severity or message.severity, key=SEVERITY_RANK.__getitem__)
             wanted = self.channels_for(level, message.channels)
-        self.enqueue(tx, message, [*wanted, *self.channels_told(message.ends)], now)
+        hearers = [*wanted, *self.channels_told(message.ends)]
+        self.enqueue(tx, message, [channel for channel in hearers if channel not in without], now)
         tx.messages.forget_topics(message.ends)
 
     def enqueue(self, tx: Transaction, message: Message, channels: Iterable[str], now: Millis) -> None:
@@ -37,10 +47,7 @@ class Messenger:
         for channel in dict.fromkeys(channels):
             head = message
             if self._journal.messages.begins_thread(channel, message.incident):
-                number, where = message.incident, f"on {socket.gethostname()}"
-                if number is not None:
-                    where = f"incident {number} {where}: trading-watchdog incidents {number}"
-                head = replace(message, lines=(*message.lines, where))
+                head = replace(message, lines=(*message.lines, describe_place(message.incident)))
             tx.messages.enqueue(head, [channel], now)
 
     def channels_told(self, topics: Collection[str]) -> list[str]:
@@ -58,8 +65,10 @@ class Messenger:
             else [LOG_CHANNEL]
         )
 
-    def tell_news(self, tx: Transaction, target: str, news: IncidentNews, now: Millis) -> None:
-        """One message a channel, with what that channel hears."""
+    def tell_news(
+        self, tx: Transaction, target: str, news: IncidentNews, now: Millis, *, without: Collection[str] = ()
+    ) -> set[str]:
+        """One message a channel, with what that channel hears; but for channels in `without`. Returns the channels."""
         incident = self._journal.incidents.find_open(target)
         told = set() if incident is None else set(self.channels_told([incident_topic(incident.id)]))
         parts: dict[str, IncidentNews] = {}
@@ -67,7 +76,7 @@ class Messenger:
             knows = set() if trip.told_by is None else set(self.channels_told([trip.told_by]))
             for channel in self.channels_for(trip.level, trip.channels):
                 if channel not in knows:
-                    parts.setdefault(channel, IncidentNews()).trips.append(trip)
+                    parts.setdefault(channel, IncidentNews(notes=news.notes)).trips.append(trip)
         tripped = list(parts)
         for decision in news.decisions:
             audience = [] if decision.audience is None else self.channels_for(decision.audience, None)
@@ -80,8 +89,10 @@ class Messenger:
         for departure in news.departures:
             for channel in self.channels_for(departure.level, departure.channels):
                 parts.setdefault(channel, IncidentNews()).departures.append(departure)
+        parts = {channel: part for channel, part in parts.items() if channel not in without}
         for channel, part in parts.items():
             about_incident = part.trips or part.decisions or part.recoveries or channel in told
             number = incident.id if incident is not None and about_incident else None
             self.enqueue(tx, part.message(target, number), [channel], now)
         tx.messages.forget_topics([topic for decision in news.decisions for topic in decision.ends])
+        return set(parts)

@@ -66,6 +66,7 @@ def metrics_snapshot(
             alerts[key.rule, key.target, SEVERITY_LABEL[key.level], labels] = phase
     baselines = {(check.kpi, check.target): check.baseline for check in checks if check.baseline is not None}
     latched = dict.fromkeys(config.targets, 0) | {one.name: 1 for one in journal.targets.list_latched()}
+    queues = journal.messages.list_queues()
     return MetricsSnapshot(
         kpis,
         state,
@@ -75,4 +76,6 @@ def metrics_snapshot(
         rule_limits(checks),
         latched,
         len(journal.incidents.list_targets_with_open_incident()),
+        {name: queues[name].unsent if name in queues else 0 for name in config.channels},
+        {name: queue.oldest for name, queue in queues.items() if name in config.channels},
     )

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from watchdog.config import Config
-from watchdog.core.model import Labels, Millis, Sample, Verdict
+from watchdog.core.model import Labels, Message, Millis, Sample, Verdict
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.journal.runs import PlanRun
 from watchdog.journal.storage import Journal
@@ -56,6 +56,9 @@ __all__ = ["BLIND_AFTER", "Pipeline", "expressions", "longest_windows", "machine
 
 BLIND_AFTER: Millis = 30_000
 """ms without a single source before people are told that nobody sees the bot."""
+
+_FIRST_LOOK: Millis = 30_000
+"""ms after a start in which what fires may still turn out to have recovered meanwhile."""
 
 
 class Pipeline:
@@ -158,6 +161,15 @@ class Pipeline:
     def is_firing(self, target: str) -> bool:
         """Whether anything of a target does."""
         return any(machine.is_firing for key, machine in self._machines.items() if key.target == target)
+
+    def has_looked_at(self, subject: str, now: Millis) -> bool:
+        """Whether what fires of a rule (`RULE`, `RULE@TARGET`) was seen since we began to see, or has had the time for it."""
+        rule, _, of = subject.partition("@")
+        return now - self.started_at >= _FIRST_LOOK or all(
+            machine.seen > self.started_at
+            for key, machine in self._machines.items()
+            if key.rule == rule and of in ("", key.target) and machine.is_firing
+        )
 
     def _update_baselines(self, now: Millis) -> None:
         if self.baselines.update(lambda kpi, target: self._kpis.evaluate(kpi, target, now), self.is_firing, now):
@@ -356,13 +368,18 @@ class Pipeline:
                 if self._automatic_plans:
                     visibility = Visibility(self.started_at, blind_reason(self.config, self._machines, target))
                     affected |= self.incident_manager.start_plans(tx, target, judged, visibility, news[target], now)
-                if self.incident_manager.close_if_resolved(tx, target, self.is_firing(target), now, news[target]):
+                is_over = self.incident_manager.close_if_resolved(tx, target, self.is_firing(target), now, news[target])
+                if is_over or self.incident_manager.firing.remind(tx, target, now):
                     affected.add(target)
             if affected - self.config.targets.keys():  # what was at work there may have latched it
                 self._reconcile_targets(now)
         self._reported_blind = blind
         self._cut_reports.mark_told(cut_news)
         return affected
+
+    def describe_incident(self, incident: int, channel: str, now: Millis) -> Message | None:
+        """See `FiringNews.describe_incident`."""
+        return self.incident_manager.firing.describe_incident(incident, channel, now)
 
     def close_incident_of(self, run: PlanRun, now: Millis) -> bool:
         """Closes the incident of a run that has just ended, if that was all of it; True when it was."""

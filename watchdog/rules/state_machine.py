@@ -84,6 +84,10 @@ class MachineState:
     value: float | None = None
     limit: float | None = None
     reason: str = ""
+    worst: float | None = None
+    """The value that was farthest beyond its limit since it became bad; kept until it is bad again."""
+    excess: float = 0.0
+    """How far that was."""
 
     @property
     def is_firing(self) -> bool:
@@ -132,7 +136,7 @@ def advance(
             value=verdict.value,
             limit=verdict.limit,
         )
-        after = _with_data(machine, updated, verdict, config, elapsed, now)
+        after = _note_worst(machine, _with_data(machine, updated, verdict, config, elapsed, now))
         changes = [Transition(key, "back", now, verdict.reason, after)] if machine.lost else []
     if after.is_firing and not machine.is_firing:
         lasting = now - machine.since if machine.phase == "pending" else 0
@@ -143,6 +147,15 @@ def advance(
     elif machine.phase == "pending" and after.phase == "ok":
         changes.append(Transition(key, "dropped", now, verdict.reason, after))
     return after, changes
+
+
+def _note_worst(before: MachineState, after: MachineState) -> MachineState:
+    if after.outcome != "bad" or after.value is None or after.limit is None:
+        return after
+    excess = abs(after.value - after.limit)
+    if before.phase != "ok" and before.worst is not None and excess <= before.excess:
+        return after
+    return replace(after, worst=after.value, excess=excess)
 
 
 def _without_data(

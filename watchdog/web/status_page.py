@@ -49,6 +49,7 @@ _SECTIONS = {
     "rule": "Rules",
     "kpi": "KPIs",
     "source": "Sources",
+    "channel": "Channels",
     "silence": "Silenced",
     "history": "History",
 }
@@ -62,7 +63,7 @@ def render_status_page(status: Mapping[str, Any]) -> str:
     kind = ""
     for row in build_status_rows(status):
         kind = row.kind or kind
-        if row.state in names_by_state and kind in ("files", "target", "rule", "source"):
+        if row.state in names_by_state and kind in ("files", "target", "rule", "source", "channel"):
             names_by_state[row.state].append(row.name)
         rows_by_kind[kind].append(
             f'<div class="{row.state}"><dt>{_html(row.name)}</dt><dd>{_html(row.text)}</dd></div>\n'

@@ -87,6 +87,9 @@ def build_status_rows(status: Mapping[str, Any]) -> Iterator[StatusRow]:
             if budget["frees"] is not None:
                 left = f"{budget['left']} left" if budget["left"] else "used up"
                 yield StatusRow("", "", f"budget {budget['text']}: {left} until {format_time(budget['frees'])}")
+    for name, channel in status.get("channels", {}).items():
+        if channel["late"]:
+            yield StatusRow("channel", name, _describe_channel(channel, status["now"]), "crit")
     for suppression in status["silenced"]:
         until_ok = ", or until it is well" if suppression["until_well"] else ""
         left = format_duration(suppression["until"] - status["now"])
@@ -130,6 +133,17 @@ def _describe_source(source: Mapping[str, Any], cut: str | None) -> str:
         if age is None or age < _SHOWN_AGE
         else f"{text}; newest sample {format_duration(age // 1_000 * 1_000)} old"
     )
+
+
+def _describe_channel(channel: Mapping[str, Any], now: Millis) -> str:
+    """Of one that does not deliver."""
+    if not channel["unsent"]:
+        return "does not deliver: what it was to take was refused"
+    count = f"{channel['unsent']} message{'' if channel['unsent'] == 1 else 's'}"
+    text = f"{count} not delivered for {format_duration(channel['age'] // 1_000 * 1_000)}"
+    if (until := channel["paused_until"]) is not None and until > now:
+        text += f", asked to wait for another {format_duration((until - now) // 1_000 * 1_000)}"
+    return f"{text}: {channel['error']}" if channel["error"] else text
 
 
 def _sort_key(rule: Mapping[str, Any]) -> tuple[int, int, str, str, list[str]]:

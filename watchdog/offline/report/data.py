@@ -127,7 +127,7 @@ def collect_data(
         target_state=journal.targets.get_state(incident.target, now),
         lines=lines,
         told=journal.messages.count_sent(number),
-        unsent=[(channel, error or "not yet sent") for channel, error in journal.messages.list_undelivered(number)],
+        unsent=[(one.channel, one.error or "not yet sent") for one in journal.messages.list_undelivered(number)],
         now=now,
         samples_kept=pages is not None,
         standing=[one for one in standing if one.unseen is None],

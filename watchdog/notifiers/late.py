@@ -1,0 +1,64 @@
+"""What a channel refuses, or has not taken after a minute, is told on the others: once, in short, with what it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from itertools import groupby
+
+from watchdog.core.model import Message, Millis
+from watchdog.core.units import format_duration
+from watchdog.journal.messages import LATE_AFTER, UndeliveredMessage
+from watchdog.journal.storage import Journal, Transaction
+from watchdog.journal.topics import channel_topic
+
+_QUIET, _QUIET_IF_CRITICAL = 900_000, 60_000
+"""ms after a report of a channel in which the next one waits; the shorter where something critical is late."""
+_MAX_NAMED = 5
+"""Messages that a report names."""
+
+
+def report_late(
+    journal: Journal,
+    tx: Transaction,
+    channels: Collection[str],
+    now: Millis,
+    *,
+    refused_by: str | None = None,
+    untried_since: Millis = 0,
+) -> None:
+    """Writes a report for each channel that has something to be told of.
+
+    `channels`: those that can be told, and told of. `refused_by`: one that has just refused a message; what is not critical and
+    was refused earlier waits for the next time. `untried_since`: what was not tried yet is late a minute after that, or later.
+    """
+    unreported = journal.messages.list_unreported(now - LATE_AFTER)
+    unreported.sort(key=lambda one: one.channel)  # stable: critical ones stay ahead
+    for channel, group in groupby(unreported, key=lambda one: one.channel):
+        late = [one for one in group if one.refused or one.tries or now - untried_since >= LATE_AFTER]
+        if channel not in channels or not late:
+            continue
+        is_urgent = late[0].severity == "crit"
+        if not is_urgent and channel != refused_by and all(one.refused for one in late):
+            continue
+        titles = f"channel {channel} does not deliver", f"channel {channel} is late"
+        since = now - (_QUIET_IF_CRITICAL if is_urgent else _QUIET)
+        if any(journal.messages.was_enqueued_since(title, since) for title in titles):
+            continue
+        report = Message(
+            "crit" if is_urgent else "warn",
+            titles[0] if any(one.refused for one in late) else titles[1],
+            tuple(_lines(late, now)),
+            opens=(channel_topic(channel),),
+        )
+        tx.messages.enqueue(report, [name for name in channels if name != channel] or ["log"], now)
+        for one in late:
+            tx.messages.mark_reported(one.id, now)
+
+
+def _lines(late: Sequence[UndeliveredMessage], now: Millis) -> list[str]:
+    errors = dict.fromkeys(one.error for one in late if one.error is not None)
+    lines = [*list(errors)[:2]] or ["it has taken no message yet"]
+    for one in late[:_MAX_NAMED]:
+        waits = "not delivered" if one.refused else f"waits for {format_duration(now - one.created)}"
+        lines.append(f"{waits}: {one.title}")
+    return lines + ([f"and {len(late) - _MAX_NAMED} more"] if len(late) > _MAX_NAMED else [])
