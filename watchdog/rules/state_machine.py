@@ -84,6 +84,8 @@ class MachineState:
     value: float | None = None
     limit: float | None = None
     reason: str = ""
+    siblings: tuple[Labels, ...] | None = None
+    """Since it fires: the label sets that had a value when it tripped. None: nobody knows."""
 
     @property
     def is_firing(self) -> bool:
