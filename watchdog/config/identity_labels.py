@@ -23,7 +23,7 @@ def lint_identity_labels(draft: Draft, labels_of: LabelsOf | None = None) -> Ite
     for entry in draft.entries["rules"].values():
         if entry.model is None or entry.name in draft.prometheus_rules:
             continue
-        for rule in entry.distinct_models():
+        for rule in entry.variants.values():
             if (found := _doubt(draft, rule, labels_of)) is not None:
                 path = ("each",) if rule.each is not None else ("kpi",) if rule.kpi is not None else ("crit", "expr")
                 yield lint_warning(entry.node, entry.node.value_position(*path), *found)

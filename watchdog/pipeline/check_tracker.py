@@ -18,7 +18,6 @@ from watchdog.rules import Check, Patience, Reading, Rule
 from watchdog.rules.state_machine import MachineConfig, MachineState, StateKey, Transition, advance
 from watchdog.tsdb.labels import SOURCE_LABEL
 
-
 ALL_SOURCES = ""
 """Among the sources whose news were not judged yet: whatever holds, everything is looked at."""
 
