@@ -19,6 +19,11 @@ CASES = {
     )
 }
 
+PLAN = (
+    "plans: {p: {kind: repair, mode: auto, exhausted: leave-running, verify: {quiet: 1m}, "
+    "levels: [{name: l, steps: [{do: systemd, restart: unit}]}]}}\n"
+)
+
 
 def lint_warnings(write_config: WriteConfig, text: str, main: str = MAIN_WITH_SLOW_SOURCE) -> list[Problem]:
     return list(load(write_config({"watchdog.yaml": main, "rules/x.yaml": text}), environ={}).warnings)
@@ -50,6 +55,11 @@ def test_a_doubt_is_named_once_at_its_place(name: str, write_config: WriteConfig
         "kpis: {x: {expr: 'topk(1, a)'}}\nrules: [{name: x, kpi: x, target: bot, warn: {above: 7}}]",
         "rules: [{name: x, kpi: errors, target: bot, warn: {above: 7, for: 2 of 3}, crit: {above: 8, for: 1s}}]",
         "rules: [{name: x, kpi: errors, target: bot, warn: {above: 7}, only: {when: 'market_open == 1 and hour() >= 9'}}]",
+        "kpis: {x: {expr: 'a{version!=\"\"}'}}\nrules: [{name: x, kpi: x, target: bot, crit: {above: 7}}]",
+        PLAN + "rules: [{name: x, kpi: errors, target: bot, each: [pair], crit: {above: 7, for: 1m, plan: p}}]",
+        PLAN + "kpis: {x: {expr: 'max without (pid) (a{pid!=\"\"})'}}\n"
+        "rules: [{name: x, kpi: x, target: bot, each: [pair], crit: {above: 7, for: 1m, plan: p}}]",
+        PLAN + "rules: [{name: x, target: bot, crit: {expr: 'max by (pid) (a) > 7', for: 1m, plan: p}, each: [pid]}]",
         "kpis: {x: {expr: 'rate(a[2s])'}}",
         "kpis: {x: {expr: 'max_over_time(a[1h] @ end())'}}",
     ],

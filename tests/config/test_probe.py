@@ -36,11 +36,13 @@ plans:
 
 
 class MetricsHandler(BaseHTTPRequestHandler):
+    page = METRICS
+
     def do_GET(self) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/plain")
         self.end_headers()
-        self.wfile.write(METRICS)
+        self.wfile.write(self.page)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -56,10 +58,32 @@ def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     server.server_close()
 
 
-def run_probe(write_config: WriteConfig, port: int, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+def test_labels_that_a_plan_changes_are_known_from_what_is_delivered(
+    write_config: WriteConfig, port: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MetricsHandler, "page", b'latency{version="2",pid="7"} 1\n')
+    plan = "levels: [{name: l, steps: [{do: systemd, restart: unit}]}]"
+    rules = f"""\
+kpis: {{seen: {{expr: latency}}, summed: {{expr: sum(latency)}}, told: {{expr: latency}}}}
+rules:
+  - {{name: a, kpi: seen, target: bot, crit: {{above: 5, for: 1m, plan: p}}}}
+  - {{name: b, kpi: summed, target: bot, crit: {{above: 5, for: 1m, plan: p}}}}
+  - {{name: c, kpi: told, target: bot, crit: {{above: 5}}}}
+  - {{name: d, kpi: told, target: bot, each: [source], crit: {{above: 5, for: 1m, plan: p}}}}
+plans: {{p: {{kind: repair, mode: auto, exhausted: leave-running, verify: {{quiet: 1m}}, {plan}}}}}
+"""
+    answer = run_probe(write_config, port, capsys, rules)
+
+    (warning,) = (one for one in answer["warnings"] if "tell one state from another, and" in one["what"])
+    assert (warning["line"], "pid, version" in warning["what"]) == (3, True)
+
+
+def run_probe(
+    write_config: WriteConfig, port: int, capsys: pytest.CaptureFixture[str], rules: str = RULES
+) -> dict[str, Any]:
     sources = f'sources:\n  bot: {{type: scrape, url: "http://127.0.0.1:{port}/metrics"}}\n  host: {{type: host}}\n'
     channels = "channels: {chat: {type: slack, token: xoxb-12345678, channel: C0123456}}\n"
-    folder = write_config({"watchdog.yaml": sources + channels, "rules/x.yaml": RULES})
+    folder = write_config({"watchdog.yaml": sources + channels, "rules/x.yaml": rules})
     assert main(["check", str(folder), "--probe", "--json"]) == 0
     told: dict[str, Any] = json.loads(capsys.readouterr().out)
     return told

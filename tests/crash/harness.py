@@ -142,12 +142,14 @@ class CrashHarness(RollbackHarness):
             self.apply_phase = "after"
             self.counted_points(f"after {owner.describe()}")
 
-    def _evidence(self, target: str, terms: Collection[Any], that: Any, since: Millis, now: Millis) -> Any:
+    def _evidence(
+        self, target: str, terms: Collection[Any], that: Any, since: Millis, now: Millis, siblings: Any
+    ) -> Any:
         steps = len(self.journal.runs.list_steps(1))
         if self.steps_at_last_check != steps:
             self.counted_points("look")
             self.steps_at_last_check = steps
-        return super()._evidence(target, terms, that, since, now)
+        return super()._evidence(target, terms, that, since, now, siblings)
 
     def _mute(self, names: Collection[str]) -> None:
         pass

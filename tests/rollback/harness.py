@@ -15,7 +15,7 @@ from typing import Any
 
 from watchdog.actions.values.editor import get_values
 from watchdog.core.executor import DirectExecutor
-from watchdog.core.model import Message, Millis, Outcome, Verdict
+from watchdog.core.model import JsonObject, Message, Millis, Outcome, Verdict
 from watchdog.core.offload import ThreadOffload
 from watchdog.core.target import Target
 from watchdog.core.telemetry import Telemetry
@@ -368,7 +368,13 @@ class RollbackHarness:
         return [file.read_bytes() for file in sorted(self.folder.glob("*/*")) if file.is_file()]
 
     def _evidence(
-        self, target: str, terms: Collection[StateKey], that: Collection[str], since: Millis, now: Millis
+        self,
+        target: str,
+        terms: Collection[StateKey],
+        that: Collection[str],
+        since: Millis,
+        now: Millis,
+        siblings: JsonObject,
     ) -> tuple[list[Verdict], dict[str, bool | None]]:
         config = self.config_values(target)
         verdicts = []

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from watchdog.core.model import Message, Verdict
+from watchdog.core.model import JsonObject, Message, Verdict
 from watchdog.core.target import Target
 from watchdog.core.telemetry import Telemetry
 from watchdog.journal.runs import PlanRun
@@ -81,7 +81,7 @@ class JournalCrashHarness:
             return call(*args, **kw)
 
         def evidence(
-            target: str, keys: Sequence[StateKey], that: Sequence[str], since: int, now: int
+            target: str, keys: Sequence[StateKey], that: Sequence[str], since: int, now: int, siblings: JsonObject
         ) -> tuple[list[Verdict], dict[str, bool | None]]:
             seen = self.outcome()
             verdict = Verdict("errors", "crit", (), seen, seen, 0.5, 0.1, seen == "ok", now)  # type: ignore[arg-type]

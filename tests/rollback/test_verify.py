@@ -202,9 +202,9 @@ def test_what_was_well_before_the_last_step_proves_nothing(harness: RollbackHarn
     since = []
     real = harness._evidence
 
-    def evidence(target: str, terms: Any, that: Any, after: int, now: int) -> Any:
+    def evidence(target: str, terms: Any, that: Any, after: int, now: int, siblings: Any) -> Any:
         since.append(after)
-        return real(target, terms, that, after, now)
+        return real(target, terms, that, after, now, siblings)
 
     harness._evidence = evidence  # type: ignore[assignment,method-assign]
     run = harness.queue_run()

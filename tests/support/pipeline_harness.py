@@ -182,7 +182,7 @@ class PipelineHarness:
         def tripped(incident: int, target: str) -> dict[StateKey, MachineConfig]:
             runs = list_latched_runs(self.journal, target, self.now)
             trips = trips_to_repair(self.journal.incidents.list_trips(incident), runs)
-            return machine_configs_of_trips(self.config.checks, trips, target)
+            return machine_configs_of_trips(self.config.checks, trips, target, self.pipeline.machines)
 
         def still_needed(run: PlanRun) -> bool | None:
             if run.incident is None or not run.by.startswith("rule "):
@@ -199,6 +199,7 @@ class PipelineHarness:
             still_needed=still_needed,
             queue_halt=queue_halt,
             notify=notify,
+            list_label_sets=self.pipeline.list_label_sets,
             mute_rules=self.pipeline.mute_rules,
             close_if_over=lambda run: self.pipeline.close_incident_of(run, self.now),
             rule_machine_configs=lambda target, names: machine_configs_of_rules(

@@ -52,7 +52,7 @@ def make_rollback_context(
     def configs_of_trips(incident: int, target: str) -> dict[StateKey, MachineConfig]:
         runs = list_latched_runs(journal, target, clock())
         trips = trips_to_repair(journal.incidents.list_trips(incident), runs)
-        return machine_configs_of_trips(pipeline.config.checks, trips, target)
+        return machine_configs_of_trips(pipeline.config.checks, trips, target, pipeline.machines)
 
     def configs_of_rules(target: str, names: Collection[str]) -> dict[StateKey, MachineConfig]:
         seen = pipeline.unseen.seen_rules(target, names)
@@ -78,6 +78,7 @@ def make_rollback_context(
         look_again=standing.look_again,
         close_if_over=close_incident,
         rule_machine_configs=configs_of_rules,
+        list_label_sets=pipeline.list_label_sets,
         mute_rules=pipeline.mute_rules,
         hold_reason=lambda target: pipeline.incident_manager.hold_reason(target, clock()),
         backup_folder=pipeline.config.state / "backups",

@@ -208,7 +208,7 @@ def _lint_checks(draft: Draft, checks: Iterable[Check], intervals: SourceInterva
         if entry is None or target not in entry.variants:
             continue
         rule: Rule = entry.variants[target]
-        exprs = {level: _try_parse(_level_expr(draft, rule, level) or "") for level in by_level}
+        exprs = {level: _try_parse(level_expr(draft, rule, level) or "") for level in by_level}
         for level, check in by_level.items():
             expr = exprs[level]
             if expr is not None:
@@ -245,7 +245,7 @@ def _lint_cold_start(draft: Draft, entry: Entry, rule: Rule, expr: Expr) -> Iter
         )
 
 
-def _level_expr(draft: Draft, rule: Rule, level: str) -> str | None:
+def level_expr(draft: Draft, rule: Rule, level: str) -> str | None:
     threshold = rule.warn if level == "warn" else rule.crit
     if threshold is not None and threshold.expr is not None:
         return threshold.expr

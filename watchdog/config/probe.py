@@ -8,6 +8,7 @@ from contextvars import copy_context
 from typing import NamedTuple
 
 from watchdog.config.entries import Draft
+from watchdog.config.identity_labels import lint_identity_labels
 from watchdog.config.lint import entry_expressions, lint_warning, named_source, selectors
 from watchdog.core.errors import SourceError
 from watchdog.core.model import Labels, Millis
@@ -114,14 +115,19 @@ def lint_probe(draft: Draft, probe_result: ProbeResult) -> Iterator[Problem]:
                 "say each: with those that should",
             )
 
+    yield from lint_identity_labels(
+        draft, lambda selector: {name for labels in _series_of(selector, probe_result) for name, _ in labels}
+    )
+
 
 def _count_series(selector: VectorSelector, probe_result: ProbeResult) -> int:
-    return sum(
-        name == selector.name
-        and all(
-            each.matches(dict(labels).get(each.label, source if each.label == "source" else ""))
-            for each in selector.matchers
-        )
-        for source, series in probe_result.series.items()
-        for name, labels in series
-    )
+    return sum(1 for _ in _series_of(selector, probe_result))
+
+
+def _series_of(selector: VectorSelector, probe_result: ProbeResult) -> Iterator[Labels]:
+    """The labels of each series that it finds."""
+    for source, series in probe_result.series.items():
+        for name, labels in series:
+            known = {"source": source, **dict(labels)}
+            if name == selector.name and all(each.matches(known.get(each.label, "")) for each in selector.matchers):
+                yield labels

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from watchdog import rules
 from watchdog.config.entries import SECTION_NOUNS, Draft, Entry
 from watchdog.config.entry_checks import report_error, report_unknown, run_each, validate_expression
+from watchdog.config.identity_labels import lint_identity_labels
 from watchdog.config.lint import lint
 from watchdog.config.model_errors import ConfigNode
 from watchdog.config.salvage import hangs_together
@@ -49,7 +50,7 @@ def validate(draft: Draft) -> tuple[tuple[Check, ...], list[Problem]]:
             validate_plan(draft, entry, plan)
     validate_source_targets(draft)
     validate_steps(draft)
-    return tuple(checks), [*lint(draft, checks), *lint_halts(draft)]
+    return tuple(checks), [*lint(draft, checks), *lint_identity_labels(draft), *lint_halts(draft)]
 
 
 def _validate_kpi(draft: Draft, entry: Entry, kpi: Kpi) -> None:

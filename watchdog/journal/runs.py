@@ -23,6 +23,9 @@ RunPart = Literal["ladder", "recover", "undo"]
 
 StepPhase = Literal["before", "level", "proven", "recover", "back"]
 
+SIBLINGS_MARK = "siblings"
+"""Among a run's marks: what had a value before its first step."""
+
 StepStatus = Literal["started", "done", "failed", "unknown", "skipped"]
 
 
@@ -68,7 +71,7 @@ class PlanRun:
     abort: str | None = None
     """Who wants it ended, and why."""
     marks: JsonObject = field(default_factory=dict)
-    """How far a log had been written when the last step began and ended."""
+    """How far a log had been written when the last step began and ended; what had a value before the first one."""
 
 
 class RunChanges(TypedDict, total=False):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from watchdog.core.model import Labels
@@ -18,4 +19,9 @@ def from_json(text: str | None) -> Any:
 
 
 def labels_from_json(text: str) -> Labels:
-    return tuple((name, value) for name, value in from_json(text))
+    return labels_from_list(from_json(text))
+
+
+def labels_from_list(pairs: Iterable[Sequence[str]]) -> Labels:
+    """Labels as JSON has them."""
+    return tuple((name, value) for name, value in pairs)

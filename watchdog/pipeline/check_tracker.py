@@ -18,6 +18,9 @@ from watchdog.rules import Check, Patience, Reading, Rule
 from watchdog.rules.state_machine import MachineConfig, MachineState, StateKey, Transition, advance
 from watchdog.tsdb.labels import SOURCE_LABEL
 
+ALL_SOURCES = ""
+"""Among the sources whose news were not judged yet: whatever holds, everything is looked at."""
+
 
 class CheckTracker:
     """One check and its machines."""
@@ -32,6 +35,7 @@ class CheckTracker:
         "has_only",
         "machine_config",
         "machine_keys",
+        "present",
         "reading_key",
         "sources",
     )
@@ -48,12 +52,15 @@ class CheckTracker:
     """What its target sees."""
     has_display_kpi: bool
     """Another number than the one that is judged is shown."""
+    present: tuple[Labels, ...] | None
+    """The label sets that had a value when last any had one; None: none had since we began to see."""
 
     def __init__(self, check: Check, sources: Collection[str]) -> None:
         self.check, self.machine_config, self.sources = check, machine_config(check), sources
         self.reading_key = check.query, check.target
         self.has_only, self.has_display_kpi = False, bool(check.display_query)
         self.machine_keys = []
+        self.present = None
         self.clearly_ok_at = 0
         self._reading: Reading | None = None
         self._names: tuple[Labels, ...] = ()
@@ -62,9 +69,11 @@ class CheckTracker:
     def label_sets(self) -> list[Labels]:
         return [key.labels for key in self.machine_keys]
 
-    def judge(self, reading: Reading, now: Millis) -> Iterator[Verdict]:
+    def judge(self, reading: Reading, machines: Mapping[StateKey, MachineState], now: Millis) -> Iterator[Verdict]:
         """One verdict for each label set. When the last one is forgotten on the way, the rule stands for itself again."""
-        yield from rules.judge(self.check, reading, now, self.label_sets())
+        if reading.values:
+            self.present = rules.label_sets(self.check, reading.values)
+        yield from judge_with_siblings(self.check, reading, machines, self.label_sets(), now)
         if not self.machine_keys:
             yield from rules.judge(self.check, reading, now)
 
@@ -75,7 +84,8 @@ class CheckTracker:
         source = dict(verdict.labels).get(SOURCE_LABEL) if verdict.gone else None
         if source is not None and source not in self.sources:
             config = config._replace(forget_after=1)
-        return advance(machine, verdict, config, now)
+        after, changes = advance(machine, verdict, config, now)
+        return rules.note_siblings(after, changes, self.present), changes
 
     def still_clearly_ok(self, reading: Reading, now: Millis) -> bool:
         """Whether the check was clearly ok and still is; if it does, that is all there is to do about it."""
@@ -130,6 +140,22 @@ class TrackerList:
             for source in sources_read_by(tracker.check.query):
                 self._readers.setdefault(source, []).append(tracker)
         self._touched: dict[str, list[CheckTracker]] = {}
+        self.unjudged = {ALL_SOURCES}
+        """The sources whose news were not judged yet."""
+
+    def to_judge(
+        self, now: Millis, sources: Sequence[str], touches: Callable[[str, str], bool]
+    ) -> Sequence[CheckTracker]:
+        """Whom to judge: whom these sources' samples touch; with none, a tick of the clock, which leaves out those who can say
+        nothing new."""
+        if sources:
+            self.unjudged.difference_update(sources)
+            return self.touched_by(sources, touches)
+        unjudged, self.unjudged = self.unjudged, set()
+        if ALL_SOURCES in unjudged:
+            return self.all
+        touched = set(self.touched_by(tuple(unjudged), touches))
+        return [tracker for tracker in self.all if tracker in touched or not tracker.skippable(now)]
 
     def forget_source(self, source: str) -> None:
         """What it brings has changed."""
@@ -154,6 +180,18 @@ def _is_plain_ok(machine: MachineState) -> bool:
     return machine.phase == "ok" and machine.outcome == "ok" and not machine.lost and not machine.missing
 
 
+def judge_with_siblings(
+    check: Check, reading: Reading, machines: Mapping[StateKey, MachineState], known: Collection[Labels], now: Millis
+) -> Sequence[Verdict]:
+    """As `rules.judge`; of what fires and is gone, what has come in its place speaks."""
+
+    def siblings_of(labels: Labels) -> Collection[Labels] | None:
+        machine = machines.get(StateKey(check.rule, check.level, labels, check.target))
+        return machine.siblings if machine is not None and machine.is_firing else None
+
+    return rules.judge_replaced(rules.judge(check, reading, now, known), siblings_of)
+
+
 def machine_config(check: Check) -> MachineConfig:
     """What the state machine must know of a check."""
     missing = check.missing
@@ -168,13 +206,13 @@ def machine_config(check: Check) -> MachineConfig:
 
 
 def should_forget(check: Check, verdict: Verdict, machine: MachineState, changes: Iterable[Transition]) -> bool:
-    """A label set that is gone for good; one that a condition named, once it is well: it will name it again; and what stood
-    for all label sets while there were none, once it is well and there are some."""
+    """A label set that is gone for good, or well by what has come in its place; one that a condition named, once it is well: it
+    will name it again; and what stood for all label sets while there were none, once it is well and there are some."""
     if any(change.kind == "gone" for change in changes):
         return True
     if machine.phase != "ok" or machine.lost:
         return False
-    return verdict.gone if verdict.labels == () else check.operator == "expr"
+    return (verdict.gone and verdict.outcome == "ok") or (verdict.labels != () and check.operator == "expr")
 
 
 def is_inactive(rule: Rule, condition_holds: Callable[..., bool | None], now: Millis) -> bool:
@@ -235,10 +273,15 @@ def machine_configs_of_rules(
 
 
 def machine_configs_of_trips(
-    checks: Iterable[Check], trips: Iterable[TripRecord], target: str
+    checks: Iterable[Check], trips: Iterable[TripRecord], target: str, machines: Collection[StateKey] | None = None
 ) -> dict[StateKey, MachineConfig]:
     """The thresholds that a plan answers. One that no file says any more stays among them: nobody can tell that it is
-    quiet, and a repair is not proven by nothing at all."""
+    quiet, and a repair is not proven by nothing at all. `machines`: which label sets there are; what recovered and has left since,
+    such as the process before the last one, is not waited for while there are others."""
+    trips = [trip for trip in trips if trip.plan is not None]
+    if machines is not None:
+        keys = {trip: StateKey(trip.rule, trip.level, trip.labels, target) for trip in trips}
+        trips = [trip for trip in trips if trip.cleared is None or keys[trip] in machines] or trips
     known: dict[tuple[str, str], MachineConfig] = {
         (check.rule, check.level): machine_config(check) for check in checks if check.target == target
     }
@@ -247,7 +290,6 @@ def machine_configs_of_trips(
             (trip.rule, trip.level), MachineConfig(Patience())
         )
         for trip in trips
-        if trip.plan is not None
     }
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from typing import cast
 
+from watchdog.journal.serialization import labels_from_list
 from watchdog.journal.storage import Journal
 from watchdog.rules.state_machine import MachineState, StateKey
 
@@ -58,6 +60,7 @@ def find_homes(
 
 
 def machine_from_state(state: dict[str, object]) -> MachineState:
-    recent = state["recent"]
+    recent, siblings = state["recent"], state.get("siblings")
     assert isinstance(recent, list)
-    return MachineState(**{**state, "recent": tuple(recent)})  # type: ignore[arg-type]  # our own asdict, read back
+    known = None if siblings is None else tuple(map(labels_from_list, cast("list[list[list[str]]]", siblings)))
+    return MachineState(**{**state, "recent": tuple(recent), "siblings": known})  # type: ignore[arg-type]  # our own asdict, read back

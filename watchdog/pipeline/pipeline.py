@@ -15,13 +15,14 @@ from functools import partial
 from typing import Any
 
 from watchdog.config import Config
-from watchdog.core.model import Labels, Message, Millis, Sample, Verdict
+from watchdog.core.model import JsonObject, Labels, Message, Millis, Sample, Verdict
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.journal.runs import PlanRun
 from watchdog.journal.storage import Journal
 from watchdog.journal.topics import BLIND
 from watchdog.pipeline.baseline_tracker import BaselineTracker
 from watchdog.pipeline.check_tracker import (
+    ALL_SOURCES,
     CheckTracker,
     TrackerList,
     blind_reason,
@@ -34,7 +35,7 @@ from watchdog.pipeline.check_tracker import (
 )
 from watchdog.pipeline.config_expressions import expressions, longest_windows
 from watchdog.pipeline.cut_reports import CutReports
-from watchdog.pipeline.evidence import gather_evidence
+from watchdog.pipeline.evidence import dump_label_sets, gather_evidence, parse_label_sets
 from watchdog.pipeline.incident_manager import IncidentManager, Visibility
 from watchdog.pipeline.incident_messages import DescribeLeft
 from watchdog.pipeline.kpi_evaluation import KpiEvaluation
@@ -195,6 +196,7 @@ class Pipeline:
         """Begins anew: nothing counts as clearly ok until a round has shown it."""
         known = keys_by_check(self.machines)
         sources = {target: self.config.sources_of(target) for target in self.config.targets}
+        present = {(one.check.rule, one.check.level, one.check.target): one.present for one in self._trackers.all}
         self._trackers = TrackerList(
             (CheckTracker(check, sources[check.target]) for check in self._checks), self._kpis.sources_read_by
         )
@@ -202,21 +204,21 @@ class Pipeline:
             check = tracker.check
             tracker.has_only = self.config.rule(check.rule, check.target).only is not None
             tracker.machine_keys = known.get((check.rule, check.level, check.target), [])
-        self._unjudged_sources = {_ALL_SOURCES}
+            tracker.present = present.get((check.rule, check.level, check.target))
 
     # ─ samples ─
 
     def add_samples(self, source: str, samples: Iterable[Sample], now: Millis) -> None:
         listed = list(samples)
         newest = self.store.ingest(source, now, listed)
-        self._unjudged_sources.add(source)
+        self._trackers.unjudged.add(source)
         self.unseen.note_read(source)
         if self._source_metrics.note(source, names := {sample.name for sample in listed} | {"up"}):
             self.unseen.note_metrics(source, names)
             self._trackers.forget_source(source)
             self._kpis.forget_sources()
             # What it no longer delivers is missed by rules that it does not touch.
-            self._unjudged_sources.add(_ALL_SOURCES)
+            self._trackers.unjudged.add(ALL_SOURCES)
         self._lost_since.pop(source, None)
         self.telemetry.note_read(source, newest)
 
@@ -228,7 +230,7 @@ class Pipeline:
         if cut is not None:
             self.store.note_incomplete(source, cut.metrics, now)
         if self._source_metrics.note_cut(source, cut):
-            self._unjudged_sources.add(_ALL_SOURCES)
+            self._trackers.unjudged.add(ALL_SOURCES)
 
     def cut_sources(self) -> dict[str, str]:
         """Source → what of its last samples was left out, and why."""
@@ -237,7 +239,7 @@ class Pipeline:
     def mark_source_down(self, source: str, now: Millis) -> None:
         self.store.mark_source_down(source, now)
         self._source_metrics.mark_down(source)
-        self._unjudged_sources.add(source)
+        self._trackers.unjudged.add(source)
         self._lost_since.setdefault(source, now)
         self.telemetry.source_up.labels(source).set(0)
 
@@ -252,10 +254,21 @@ class Pipeline:
         return self._kpis.condition_holds(text, target, now, after)
 
     def gather_evidence(
-        self, target: str, keys: Collection[StateKey], conditions: Collection[str], since: Millis, now: Millis
+        self,
+        target: str,
+        keys: Collection[StateKey],
+        conditions: Collection[str],
+        since: Millis,
+        now: Millis,
+        siblings: JsonObject | None = None,
     ) -> tuple[list[Verdict], dict[str, bool | None]]:
-        """Verdicts and conditions on nothing but samples from after `since`."""
-        return gather_evidence(target, self._checks, self._kpis, self._is_inactive, keys, conditions, since, now)
+        """Verdicts and conditions on samples from after `since` alone. `siblings`: `list_label_sets` of before the repair."""
+        known = parse_label_sets(siblings or {})
+        return gather_evidence(target, self._checks, self._kpis, self._is_inactive, keys, conditions, since, now, known)
+
+    def list_label_sets(self, target: str, rules: Collection[str]) -> JsonObject:
+        """What has a value now, of these rules of a target and of those that start a plan."""
+        return dump_label_sets(self._trackers.all, target, rules)
 
     def _is_inactive(self, check: Check, now: Millis) -> bool:
         rule = self.config.rule(check.rule, check.target)
@@ -273,7 +286,7 @@ class Pipeline:
         changes: list[tuple[Check, Transition, Verdict]] = []
         readings: dict[tuple[str, str], Reading] = {}
         evaluation, machines, muted = self._evaluator.at(now), self._machines, self._muted
-        for tracker in self._trackers_to_judge(now, sources):
+        for tracker in self._trackers.to_judge(now, sources, self._kpis.touched_by):
             check = tracker.check
             inactive = tracker.has_only and self._is_inactive(check, now)
             if inactive or (muted and check.rule in muted.get(check.target, ())):
@@ -287,7 +300,7 @@ class Pipeline:
             if tracker.still_clearly_ok(reading, now):
                 continue
             tracker.flush(machines)
-            for verdict in tracker.judge(reading, now):
+            for verdict in tracker.judge(reading, machines, now):
                 key = StateKey.of(verdict)
                 machine = machines.get(key)
                 before.setdefault(key, machine)
@@ -317,17 +330,6 @@ class Pipeline:
         self._update_baselines(now)
         self.unseen.tell_news(self._checks, self.journal, self.incident_manager, now)
         return affected
-
-    def _trackers_to_judge(self, now: Millis, sources: Sequence[str]) -> Sequence[CheckTracker]:
-        """Whom to judge. A tick of the clock leaves out those who can say nothing new."""
-        if not sources:
-            unjudged, self._unjudged_sources = self._unjudged_sources, set()
-            if _ALL_SOURCES in unjudged:
-                return self._trackers.all
-            touched = set(self._trackers.touched_by(tuple(unjudged), self._kpis.touched_by))
-            return [tracker for tracker in self._trackers.all if tracker in touched or not tracker.skippable(now)]
-        self._unjudged_sources.difference_update(sources)
-        return self._trackers.touched_by(sources, self._kpis.touched_by)
 
     def _record(
         self,
@@ -429,7 +431,3 @@ class Pipeline:
             del machines[key]
         self._reset_trackers()
         self._reconcile_targets(now)
-
-
-_ALL_SOURCES = ""
-"""Among the sources whose news were not judged yet: whatever holds, everything is looked at."""

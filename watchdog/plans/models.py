@@ -163,6 +163,10 @@ class Repair(ConfigModel):
     recover: FrozenList[Level] = ()
     """The way back to work, stage by stage, after `proven`; and after a person has said resume."""
 
+    def rules_to_prove(self) -> set[str]:
+        """The rules that some level names to be proven by."""
+        return {rule for level in self.levels for rule in effective_verify(self, level).rules}
+
     @model_validator(mode="after")
     def _validate_no_mask(self) -> Repair:
         steps = (*self.before, *self.proven, *(step for level in self.levels for step in level.steps))

@@ -25,6 +25,7 @@ from watchdog.promql.parse.analysis import (
     reads_beyond,
     required_lookback,
     required_metrics,
+    result_labels,
     selected_metrics,
 )
 from watchdog.promql.parse.expand_recordings import RecordingRule, RecordingRules, expand_recordings
@@ -60,6 +61,7 @@ __all__ = [
     "required_lookback",
     "required_metrics",
     "restrict_selectors",
+    "result_labels",
     "selected_metrics",
     "value_bounds",
 ]

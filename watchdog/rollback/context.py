@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from watchdog.core.executor import DirectExecutor, Executor
-from watchdog.core.model import Millis, NotifyFunction, Verdict
+from watchdog.core.model import JsonObject, Millis, NotifyFunction, Verdict
 from watchdog.core.telemetry import Telemetry
 from watchdog.journal.runs import PlanRun
 from watchdog.journal.storage import Journal
@@ -29,9 +29,11 @@ class RollbackContext(NamedTuple):
     incident_machine_configs: Callable[[int, str], Mapping[StateKey, MachineConfig]]
     """(incident, target) → the rules whose trip the plan answers."""
     evidence: Callable[
-        [str, Sequence[StateKey], Sequence[str], Millis, Millis], tuple[list[Verdict], dict[str, bool | None]]
+        [str, Sequence[StateKey], Sequence[str], Millis, Millis, JsonObject],
+        tuple[list[Verdict], dict[str, bool | None]],
     ]
-    """(target, rules, conditions, after, now) → verdicts and answers on samples from after `after`."""
+    """(target, rules, conditions, after, now, what had a value before the repair) → verdicts and answers on samples from after
+    `after`."""
     still_needed: Callable[[PlanRun], bool | None]
     """Whether a queued repair still has a reason; None while that is not known, as at boot."""
     queue_halt: Callable[[str, str, str, int | None], bool]
@@ -45,6 +47,8 @@ class RollbackContext(NamedTuple):
     """Closes the run's incident and tells of it, if that is over with this run; False when it is not."""
     rule_machine_configs: Callable[[str, Collection[str]], Mapping[StateKey, MachineConfig]] = lambda *_: {}
     """(target, rules) → what is known of these rules, for a level that names them."""
+    list_label_sets: Callable[[str, Collection[str]], JsonObject] = lambda *_: {}
+    """(target, rules) → what of these rules, and of all that start a plan, has a value now; for `evidence`."""
     mute_rules: Callable[[str, Collection[str]], None] = lambda *_: None
     """(target, rules): these are not judged from now on; none: all are again."""
     hold_reason: Callable[[str], str | None] = lambda _: None

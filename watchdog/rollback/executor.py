@@ -17,7 +17,7 @@ from watchdog.core.telemetry import log
 from watchdog.core.units import format_duration
 from watchdog.host import child_process
 from watchdog.journal import runs
-from watchdog.journal.runs import PlanRun, Step, StepId, StepPhase
+from watchdog.journal.runs import SIBLINGS_MARK, PlanRun, Step, StepId, StepPhase
 from watchdog.plans.after_halt import halts_in_force, list_latched_runs
 from watchdog.plans.done_steps import done_steps
 from watchdog.plans.models import LogCheck, parse_plan, phase_steps
@@ -106,6 +106,11 @@ class StepExecutor:
         """What the steps of this row have noted: empty when none has begun. A level and a stage may have the same number."""
         positions = self._context.journal.runs.get_run(self._run.id).marks
         return positions if self._watched_log is not None and positions.get("row") == self._watched_log[1] else {}
+
+    def _marks_of_run(self) -> JsonObject:
+        """Those that stand for all of its rows."""
+        marks = self._context.journal.runs.get_run(self._run.id).marks
+        return {SIBLINGS_MARK: marks[SIBLINGS_MARK]} if SIBLINGS_MARK in marks else {}
 
     async def run_in_thread(
         self, deadline: float, call: Callable[..., object], *args: object, **kwargs: object
@@ -371,7 +376,8 @@ class StepExecutor:
         with self._context.journal.transaction() as tx:
             tx.runs.start_step(row)
             if position is not None and self._watched_log is not None:
-                tx.runs.update_run(self._run.id, marks={"row": self._watched_log[1], "began": position})
+                kept = self._marks_of_run()
+                tx.runs.update_run(self._run.id, marks={**kept, "row": self._watched_log[1], "began": position})
 
     def _record_end(
         self, step: StepId, status: runs.StepStatus, detail: str, position: list[int] | None = None
@@ -380,7 +386,9 @@ class StepExecutor:
         now = self._context.clock()
         with self._context.journal.transaction() as tx:
             if position is not None:
-                tx.runs.update_run(self._run.id, marks={**self.log_positions(), "ended": position})
+                tx.runs.update_run(
+                    self._run.id, marks={**self._marks_of_run(), **self.log_positions(), "ended": position}
+                )
             tx.runs.end_step(step, status, detail, now)
             if status == "done":
                 tx.runs.update_run(self._run.id, acted=now)

@@ -14,7 +14,7 @@ from watchdog.core.target import Target
 from watchdog.core.telemetry import log
 from watchdog.core.units import format_duration
 from watchdog.journal.errors import JournalError, JournalUnavailableError
-from watchdog.journal.runs import PlanRun, RunOutcome
+from watchdog.journal.runs import SIBLINGS_MARK, PlanRun, RunOutcome
 from watchdog.journal.topics import plan_topic
 from watchdog.plans.descriptions import describe_start, describe_step
 from watchdog.plans.models import Halt, Repair, effective_verify, kind_and_name, parse_plan
@@ -225,6 +225,9 @@ class RollbackRunner:
             return False
         with context.journal.transaction(defer_sync=True) as tx:  # flushed with `started` of the first step
             tx.runs.update_run(run.id, status="running")
+            if isinstance(plan, Repair):
+                present = context.list_label_sets(run.target, plan.rules_to_prove())
+                tx.runs.update_run(run.id, marks={SIBLINGS_MARK: present})
             if now - run.queued >= _FORETOLD and run.approval is None:
                 start = describe_start(plan, run.level, Target.model_validate_json(run.place))
                 severity: Severity = "warn" if isinstance(plan, Repair) else "crit"

@@ -9,7 +9,7 @@ from typing import cast
 from watchdog.core.errors import ActionError
 from watchdog.core.model import Millis
 from watchdog.core.units import format_duration
-from watchdog.journal.runs import PlanRun
+from watchdog.journal.runs import SIBLINGS_MARK, PlanRun
 from watchdog.plans.models import HttpCheck, LogCheck, Verify
 from watchdog.rollback.checks import (
     MAX_LOG_BYTES,
@@ -77,7 +77,8 @@ class Verifier:
             configs |= self._context.incident_machine_configs(run.incident, run.target)
         if rules:
             configs |= self._context.rule_machine_configs(run.target, rules)
-        verdicts, answers = self._context.evidence(run.target, list(configs), conditions, trial.since, now)
+        siblings = self._context.journal.runs.get_run(run.id).marks.get(SIBLINGS_MARK, {})
+        verdicts, answers = self._context.evidence(run.target, list(configs), conditions, trial.since, now, siblings)
         return prove(trial, configs, verdicts, {**answers, **(answered_conditions or {})}, quiet, now)
 
     async def verify(self, verify: Verify, executor: StepExecutor, find_trip: Callable[[], str | None]) -> ProofResult:

@@ -41,6 +41,7 @@ from watchdog.rules.models import (
     query_name,
     scoped_query,
 )
+from watchdog.rules.replaced import is_identity_label, judge_replaced, label_sets, note_siblings
 from watchdog.rules.summary import PLACEHOLDERS, format_labels, render_summary, unknown_placeholders
 
 __all__ = [
@@ -75,8 +76,12 @@ __all__ = [
     "format_labels",
     "in_schedule",
     "in_schedule_at",
+    "is_identity_label",
     "judge",
+    "judge_replaced",
+    "label_sets",
     "learn_baseline",
+    "note_siblings",
     "parse_patience",
     "query_name",
     "render_summary",

@@ -88,6 +88,8 @@ class MachineState:
     """The value that was farthest beyond its limit since it became bad; kept until it is bad again."""
     excess: float = 0.0
     """How far that was."""
+    siblings: tuple[Labels, ...] | None = None
+    """Since it fires: the label sets that had a value when it tripped. None: nobody knows."""
 
     @property
     def is_firing(self) -> bool:

@@ -40,6 +40,7 @@ kpis:
   mean: {expr: "avg_over_time(a[7s])"}
   needy: {expr: "increase(c[8s])", needs: "count_over_time(b[6s]) >= 4"}
   many: {expr: d}
+  moving: {expr: e}
   ratio: {expr: "b / (b > 0)"}
   peak: {expr: "1 - b / max_over_time(b[1h])", since: resume}
 defaults: {target: bot, if_missing: {after: 5s, then: hold}}
@@ -58,6 +59,7 @@ rules:
   - {name: hours, kpi: level, warn: {above: 2, for: 3s}, only: {between: "00:00-00:01", when: "b > 2"}}
   - {name: leaves, kpi: many, each: [x], forget: 9s, warn: {above: 4}}
   - {name: each, kpi: many, each: [x], warn: {above: 4, for: 1s, clear_for: 3s}}
+  - {name: moving, kpi: moving, warn: {above: 1}, crit: {above: 2, for: 2s, clear: 1.8, clear_for: 2s}}
 plans:
   mend: {kind: repair, mode: auto, exhausted: halt, levels: [{name: one, steps: [{do: command, run: ["true"]}]}],
          verify: {that: [a < 3], quiet: 1s, give_up: 5s, settle: 1s}}
@@ -147,6 +149,7 @@ def random_rows(seed: int, count: int, every: int) -> list[tuple[int, SourceRow]
         lost = lost - 1 if lost else dice.choice([2, 7]) if i > 3 and dice.random() < 0.03 else 0
         odd = math.nan if dice.random() < 0.03 else a
         row = {"a": odd, "b": b, "c": c, 'd{x="1"}': a + 1} | ({} if i % 40 > 22 else {'d{x="2"}': 5 - a})
+        row |= {f'e{{x="{i // 17 % 3}"}}': a} | ({'e{x="9"}': 1.0} if seed % 3 == 0 and i % 50 > 20 else {})
         rows.append((T + every * i, None if lost else row))
     return rows
 
@@ -183,6 +186,21 @@ def test_the_random_walks_do_make_changes_of_every_kind(tmp_path: Path) -> None:
         "hours",
         "leaves",
     }
+
+
+def test_what_has_come_in_the_place_of_what_is_gone_ends_what_fired_in_replay_too(tmp_path: Path) -> None:
+    loaded = write_config(tmp_path, 1_000)
+    rows: list[tuple[int, SourceRow]] = [
+        (T + 1_000 * i, {'e{x="2"}': 9.0} if i < 10 else {} if i < 13 else {'e{x="1"}': 1.0}) for i in range(20)
+    ]
+    expected, _ = run_live(tmp_path, loaded, rows)
+    told, _ = run_replay(loaded, tmp_path / "h.csv", rows)
+
+    assert sorted(told) == sorted(expected)
+    assert [(t, key.level) for t, key, kind, _ in sorted(told) if kind == "cleared" and key.rule == "moving"] == [
+        (T + 13_000, "warn"),
+        (T + 15_000, "crit"),
+    ]
 
 
 @pytest.mark.parametrize("seed", range(3))

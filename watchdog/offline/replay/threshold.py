@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from watchdog import rules
-from watchdog.core.model import Millis, Verdict
+from watchdog.core.model import Labels, Millis, Verdict
 from watchdog.offline.replay.crossings import LabelSetRow, next_relevant
 from watchdog.offline.replay.evaluations import KpiEvaluations, VerdictKind
-from watchdog.pipeline.check_tracker import machine_config, should_forget
+from watchdog.pipeline.check_tracker import judge_with_siblings, machine_config, should_forget
 from watchdog.rules import Check, Reading
 from watchdog.rules.state_machine import MachineConfig, MachineState, StateKey, Transition, advance, skip_gap
 from watchdog.tsdb.page import Bools
@@ -44,6 +44,7 @@ class ThresholdReplay:
         self.unjudged_reason = "its KPI was never looked at"
         self.no_data_spans: list[tuple[Millis, Millis]] = []
         self._no_data_since: Millis | None = None
+        self._present: tuple[Labels, ...] | None = None
         # The run of rounds of one kind that goes on:
         self._kind: VerdictKind | None = None
         self._sleeps = self._no_data = False
@@ -159,10 +160,15 @@ class ThresholdReplay:
 
     def _advance_machines(self, reading: Reading, now: Millis) -> bool:
         blank = True
-        for verdict in rules.judge(self.check, reading, now, [key.labels for key in self.machines]):
+        if reading.values:
+            self._present = rules.label_sets(self.check, reading.values)
+        for verdict in judge_with_siblings(
+            self.check, reading, self.machines, [key.labels for key in self.machines], now
+        ):
             key = StateKey.of(verdict)
             machine = self.machines.get(key, MachineState(since=now, last=now))
-            self.machines[key], changes = advance(machine, verdict, self.machine_config, now)
+            machine, changes = advance(machine, verdict, self.machine_config, now)
+            self.machines[key] = rules.note_siblings(machine, changes, self._present)
             # What pended and came to nothing is passed over elsewhere, so it is told nowhere.
             self.changes += [RecordedChange(change, verdict) for change in changes if change.kind != "dropped"]
             if should_forget(self.check, verdict, self.machines[key], changes):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Literal, NamedTuple
 
 from watchdog.core.model import Millis
@@ -247,3 +247,37 @@ def _binary_cardinality(node: BinaryExpr) -> tuple[bool, bool]:
 
 def _has_equality_matcher(selector: VectorSelector) -> bool:
     return any(matcher.op == "=" and matcher.label != METRIC_NAME_LABEL for matcher in selector.matchers)
+
+
+def result_labels(node: Node, labels_of: Callable[[VectorSelector], Collection[str]]) -> set[str]:
+    """Names of labels that its series have. `labels_of`: those that are known of what a selector finds. Where a function makes up
+    labels none are known."""
+    match node:
+        case VectorSelector():
+            return {*labels_of(node)}
+        case UnaryMinus(expr=inner) | RangeFunctionCall(selector=Subquery(expr=inner)):
+            return result_labels(inner, labels_of)
+        case RangeFunctionCall(selector=VectorSelector() as selector):
+            return {*labels_of(selector)}
+        case FunctionCall(func=func, args=args):
+            function = FUNCTIONS[func]
+            return result_labels(args[function.input], labels_of) if function.labels == "kept" else set()
+        case AggregateExpr(op="topk" | "bottomk" | "limitk", expr=inner):
+            return result_labels(inner, labels_of)
+        case AggregateExpr(expr=inner, without=True, labels=labels):
+            return result_labels(inner, labels_of).difference(labels)
+        case AggregateExpr(labels=labels):
+            return {*labels}
+        case BinaryExpr(lhs=lhs, rhs=rhs) if is_scalar(lhs) or is_scalar(rhs):
+            return result_labels(rhs if is_scalar(lhs) else lhs, labels_of)
+        case BinaryExpr(op=op, lhs=lhs) if op in SET_OPERATORS:
+            return result_labels(lhs, labels_of)
+        case BinaryExpr(many_side=str() as side, lhs=lhs, rhs=rhs, group_labels=group_labels):
+            return result_labels(lhs if side == "left" else rhs, labels_of).union(group_labels)
+        case BinaryExpr(uses_on=True, labels=labels):
+            return {*labels}
+        case BinaryExpr(lhs=lhs, rhs=rhs, labels=labels):
+            return (result_labels(lhs, labels_of) | result_labels(rhs, labels_of)).difference(labels)
+        case RecordedMetric(expr=inner, labels=own):
+            return result_labels(inner, labels_of) | {name for name, _ in own}
+    return set()
