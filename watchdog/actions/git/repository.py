@@ -138,6 +138,11 @@ class Repository(NamedTuple):
         if time.monotonic() >= self.deadline:
             raise ActionError("not done in time — raise timeout")
 
+    @property
+    def time_left(self) -> float:
+        """Seconds."""
+        return self.deadline - time.monotonic()
+
     def with_timeout(self, seconds: float) -> Repository:
         return self._replace(deadline=time.monotonic() + seconds)
 
@@ -244,6 +249,10 @@ def contains_commit(repo: Repository, commit: str, ancestor: str) -> bool:
 
 def has_commit(repo: Repository, commit: str) -> bool:
     return repo.git("cat-file", "-e", f"{commit}^{{commit}}", ok=(0, 1, 128)).exit_code == 0
+
+
+def is_shallow(repo: Repository) -> bool:
+    return repo.git_line("rev-parse", "--is-shallow-repository") == "true"
 
 
 def commit_subject(repo: Repository, commit: str) -> str:
