@@ -137,7 +137,9 @@ class E2EHarness:
         self.git("commit", "-q", "-m", message)
 
     def deploy_v2(self, model: str, *, squashed: bool = False) -> str:
-        """Merges v2 behind its flag, restarts the bot; returns the merge. `squashed`: as a plain commit, and the tag is the branch's end."""
+        """Merges v2 behind its flag, restarts the bot; returns the merge.
+
+        `squashed`: as a plain commit; the tag is the branch's end."""
         self.git("switch", "-q", "-c", "v2")
         self.write_repo_file("model.py", model)
         self.write_repo_file("config.py", "TRADING = True  # new positions\nFEATURE_V2 = True\n")

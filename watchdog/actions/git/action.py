@@ -51,6 +51,7 @@ from watchdog.core.protocols import (
     StepState,
 )
 from watchdog.core.target import Target
+from watchdog.host.file_metadata import describe_lost
 
 __all__ = [
     "GitAction",
@@ -213,9 +214,10 @@ class GitAction(ActionModel):
             return f"{self.describe()}: nothing to change, it is {self.noop_reason(captured)}"
         repo = repository.open_repository(captured["repo"], self.timeout, *self._written_refs(captured))
         update = _update_from(captured)
+        lost: tuple[str, ...] = ()
         if repository.resolve_head(repo) != update.new_commit:
             self._recreate_commit(repo, captured)
-            worktree_update.apply_update(repo, update, f"{idempotency_key}: {self.describe()}")
+            lost = worktree_update.apply_update(repo, update, f"{idempotency_key}: {self.describe()}")
         kept = [format_assignments(values) for edits in update.edits.values() for values in edits.values]
         files = "1 file" if len(update.changes) == 1 else f"{len(update.changes)} files"
         return "".join(
@@ -224,6 +226,7 @@ class GitAction(ActionModel):
                 f"; {words}" if (words := self._describe_stand_in(captured)) else "",
                 f"; kept {', '.join(kept)}" if kept else "",
                 f"; not in that version: {', '.join(captured['dropped'])}" if captured["dropped"] else "",
+                describe_lost(lost),
                 f"; on {captured['branch'].removeprefix(repository.BRANCH_REFS)}" if captured["branch"] else "",
                 "" if self.push is None else f"; {repository.push_head(repo, self.push)}",
                 f"; redeploy: git revert {update.new_commit[:12]}",
