@@ -157,7 +157,7 @@ class GitAction(ActionModel):
         """
         repo = repository.open_repository(self.repo, min(self.timeout, _QUERY_TIMEOUT_MS), *self._written_refs())
         repository.ensure_no_operation_in_progress(repo)
-        index_lock.ensure_unlocked(repo)
+        index_lock.ensure_unlocked(repo, *([f"{repository.BRANCH_REFS}{self.branch}"] if self.branch else []))
         with repository.scratch_objects(repo) as looking:
             return self._plan_change(looking, completed)
 
