@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import stat
@@ -17,6 +18,7 @@ from pydantic import ValidationError
 
 from tests.support.actions import CONFIG_V1, CONFIG_V2, GitRepo, failing_at, json_round_trip, killed_at, make_action
 from watchdog.actions.git.commit_refs import current_commit, record_good_commit, reverts_in_force, rolled_back_commits
+from watchdog.actions.git.repository import open_repository
 from watchdog.core.errors import ActionError
 from watchdog.core.model import JsonObject
 from watchdog.core.protocols import Action, CompletedStep
@@ -762,6 +764,61 @@ def test_a_branch_that_somebody_locks_is_not_moved_and_the_tree_is_put_back(bot:
     assert not caught.value.may_have_happened
     assert (bot.head(), bot.status(), bot.read("config.py")) == (old, status, CONFIG_V2)
     assert step.state(before) == "before"
+
+
+@pytest.mark.parametrize("name", ["HEAD.lock", "refs/heads/main.lock", "index.lock", "refs/heads/emergency/x.lock"])
+def test_a_lock_is_named_before_anything_is_touched_with_its_age_and_the_cure(
+    bot: GitRepo, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("watchdog.actions.git.index_lock._LOCK_TIMEOUT", 0.2)
+    lock = bot.path / ".git" / name
+    lock.parent.mkdir(exist_ok=True)
+    lock.touch()
+    os.utime(lock, (lock.stat().st_mtime - 125,) * 2)
+    monkeypatch.setattr(child_process, "boot_time", lambda: time.time() - 86_400)
+    with pytest.raises(ActionError) as caught:
+        make_git_step(bot, revert="x-merge", branch="emergency/x").capture()
+
+    assert f"{lock} exists, 2 m " in str(caught.value)
+    assert str(caught.value).endswith(
+        f"no process that can be seen holds it — remove it, once no git runs here: rm {lock}"
+    )
+
+
+def test_who_holds_a_lock_is_said(bot: GitRepo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("watchdog.actions.git.index_lock._LOCK_TIMEOUT", 0.2)
+    lock = bot.path / ".git/HEAD.lock"
+    with lock.open("w"), pytest.raises(ActionError, match=rf" and \w+ \({os.getpid()}\) is at work in it — wait"):
+        make_revert_step(bot).capture()
+
+
+@pytest.mark.parametrize("name", ["HEAD.lock", "refs/heads/main.lock"])
+def test_a_lock_that_comes_between_looking_and_acting_is_named(bot: GitRepo, name: str) -> None:
+    step = make_revert_step(bot)
+    before = step.capture()
+    old, status = bot.head(), bot.status()
+    (bot.path / ".git" / name).touch()
+    with pytest.raises(ActionError, match=rf"\.git/{re.escape(name)} exists, .* rm .*\(all was put back\)"):
+        step.apply(before, "k")
+
+    assert (bot.head(), bot.status()) == (old, status)
+
+
+def test_a_lock_of_the_packed_refs_is_named(bot: GitRepo) -> None:
+    for n in range(22):
+        bot.git("commit", "-q", "--allow-empty", "-m", str(n))
+        if n == 21:
+            (bot.path / ".git/packed-refs.lock").touch()
+            with pytest.raises(ActionError, match=r"packed-refs\.lock exists, "):
+                record_good_commit(str(bot.path), (1_000 + n) * 1_000)
+        else:
+            record_good_commit(str(bot.path), (1_000 + n) * 1_000)
+
+
+def test_a_lock_of_the_settings_is_named(bot: GitRepo) -> None:
+    (bot.path / ".git/config.lock").touch()
+    with pytest.raises(ActionError, match=r"\.git/config\.lock exists, "):
+        open_repository(str(bot.path), 30_000).git("config", "user.name", "x")
 
 
 # Single files, emergency branches, pushing, what is remembered

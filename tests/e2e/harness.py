@@ -136,15 +136,22 @@ class E2EHarness:
         self.git("add", "-A")
         self.git("commit", "-q", "-m", message)
 
-    def deploy_v2(self, model: str) -> str:
-        """Merges v2 behind its flag, restarts the bot; returns the merge."""
+    def deploy_v2(self, model: str, *, squashed: bool = False) -> str:
+        """Merges v2 behind its flag, restarts the bot; returns the merge.
+
+        `squashed`: as a plain commit; the tag is the branch's end."""
         self.git("switch", "-q", "-c", "v2")
         self.write_repo_file("model.py", model)
         self.write_repo_file("config.py", "TRADING = True  # new positions\nFEATURE_V2 = True\n")
         self.commit("v2: a better model")
         self.git("switch", "-q", "main")
-        self.git("merge", "-q", "--no-ff", "-m", "Merge v2", "v2")
-        self.git("tag", "v2-merge")
+        if squashed:
+            self.git("tag", "v2-merge", "v2")
+            self.git("merge", "-q", "--squash", "v2")
+            self.git("commit", "-q", "-m", "v2 (#1)")
+        else:
+            self.git("merge", "-q", "--no-ff", "-m", "Merge v2", "v2")
+            self.git("tag", "v2-merge")
         self.restart_bot()
         return self.git("rev-parse", "HEAD")
 

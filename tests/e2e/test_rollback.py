@@ -49,6 +49,35 @@ def test_a_level_that_is_disproven_is_followed_by_the_next_one(harness: E2EHarne
     assert (harness.bot_metrics() or "").startswith("error_ratio 0.01")
 
 
+def test_a_version_that_was_squashed_is_taken_back_and_one_that_is_not_found_never_helped(harness: E2EHarness) -> None:
+    harness.start_watchdog()
+    harness.wait_until_healthy()
+    harness.deploy_v2(BAD_MODEL, squashed=True)
+
+    wait_until(lambda: ladder_ended(harness))
+
+    (run,) = harness.list_runs()
+    assert (run["outcome"], run["level"]) == ("proven", 1)
+    assert harness.git("rev-parse", "HEAD^{tree}") == harness.git("rev-parse", "v1^{tree}")
+    assert harness.revert_commits() == ['Revert "v2 (#1)"']
+
+    harness.git("commit", "-q", "--allow-empty", "-m", "and on")
+    harness.git("checkout", "-q", "-b", "elsewhere", "v1")
+    harness.write_repo_file("model.py", BAD_MODEL + "# of another kind\n")
+    harness.commit("v3")
+    harness.git("tag", "-f", "v2-merge")
+    harness.git("checkout", "-q", "main")
+    harness.write_repo_file("model.py", BAD_MODEL + "# changed on the way\n")
+    harness.write_repo_file("config.py", "TRADING = True  # new positions\nFEATURE_V2 = True\n")
+    harness.commit("v3 (#2)")
+    harness.restart_bot()
+    wait_until(lambda: len(harness.list_runs()) > 1 and all(one["ended"] for one in harness.list_runs()))
+
+    by_plan = {one["plan"]: one for one in harness.list_runs()[1:]}
+    assert by_plan["ladder"]["outcome"] == "exhausted"
+    assert "v2-merge is not part of what runs" in by_plan["ladder"]["reason"]
+
+
 def test_a_file_that_goes_bad_while_an_incident_runs_disturbs_nothing(harness: E2EHarness) -> None:
     harness.start_watchdog()
     harness.wait_until_healthy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import Any
 
 from tests.rollback.harness import (
@@ -9,6 +10,7 @@ from tests.rollback.harness import (
     LADDER_STEPS,
     START,
     RollbackHarness,
+    command_step,
     crash_at_point,
     flag_step,
     make_halt,
@@ -259,3 +261,75 @@ def test_what_latched_a_target_first_stays_said_after_the_halt(harness: Rollback
 
     assert (harness.latch_reason() or "").startswith("ladder exhausted: level version: errors: errors are bad")
     assert harness.config_values()["TRADING"] == "False"
+
+
+# ─ versions that are not deployed ─
+
+
+def reset_repo(harness: RollbackHarness, *words: str) -> None:
+    subprocess.run(["git", "-c", "user.name=A", "-c", "user.email=a@b", *words], cwd=harness.folder / "bot", check=True)
+
+
+def test_a_level_whose_version_is_not_deployed_is_never_said_to_have_helped(harness: RollbackHarness) -> None:
+    """Whatever it does besides: a restart might look like the cure, and the bad version would run on."""
+    harness.deploy_v2("FEATURE = True", "FEATURE = False")
+    reset_repo(harness, "reset", "-q", "--hard", "HEAD~1")
+    reset_repo(harness, "commit", "-q", "--allow-empty", "-m", "another way")
+    harness.errors_outcome = lambda config: "bad" if config["MODEL"] == "2" and not harness.effects() else "ok"
+    steps = [{"do": "git", "revert": "v2"}, command_step("restarted")]
+    last = {"name": "model", "steps": [flag_step(MODEL=1)]}
+    harness.plans["ladder"] = make_repair(levels=[{"name": "version", "steps": steps}, last], before=[], proven=[])
+    run = harness.queue_run()
+
+    harness.run_to_end()
+
+    assert harness.step_outcomes(run) == [
+        ("level", 0, "git revert v2", "skipped"),
+        ("level", 1, "set MODEL = 1 in config.py", "done"),
+    ]
+    assert harness.effects() == []
+    assert (harness.get_run(run).outcome, harness.get_run(run).level) == ("proven", 1)
+    (told, *_) = harness.journal.query("SELECT lines FROM message ORDER BY id")
+    assert "git revert v2: not deployed now, so there is nothing to take back" in told["lines"]
+
+
+def test_of_several_versions_in_one_level_those_that_are_deployed_are_taken_back(harness: RollbackHarness) -> None:
+    harness.deploy_v2("MODEL = 2", "MODEL = 3")
+    reset_repo(harness, "switch", "-q", "-c", "other", "HEAD~1")
+    reset_repo(harness, "commit", "-q", "--allow-empty", "-m", "other")
+    reset_repo(harness, "tag", "v3")
+    reset_repo(harness, "switch", "-q", "main")
+    harness.errors_outcome = lambda config: "bad" if config["MODEL"] == "3" else "ok"
+    steps = [{"do": "git", "revert": "v3"}, {"do": "git", "revert": "v2"}, command_step("restarted")]
+    harness.plans["ladder"] = make_repair(levels=[{"name": "version", "steps": steps}], before=[], proven=[])
+    run = harness.queue_run()
+
+    harness.run_to_end()
+
+    assert [status for *_, status in harness.step_outcomes(run)] == ["skipped", "done", "done"]
+    assert harness.get_run(run).outcome == "proven"
+
+
+def test_a_halt_goes_on_to_its_next_step_whatever_is_deployed(harness: RollbackHarness) -> None:
+    harness.deploy_v2("FEATURE = True", "FEATURE = False")
+    reset_repo(harness, "reset", "-q", "--hard", "HEAD~1")
+    steps = [{"do": "git", "revert": "v2"}, command_step("stopped")]
+    level = {"name": "stop", "steps": steps, "verify": {"that": ["alive == 1"], "give_up": "5s"}}
+    harness.plans["halt"] = make_halt(levels=[level])
+    run = harness.queue_run("halt")
+
+    harness.run_to_end()
+
+    assert (harness.effects(), harness.get_run(run).outcome) == (["stopped"], "proven")
+
+
+def test_what_failed_and_was_passed_over_is_told_beside_the_proof(harness: RollbackHarness) -> None:
+    harness.deploy_v2("FEATURE = True", "FEATURE = False")
+    steps = [{"do": "git", "revert": "v9", "on_error": "continue"}, flag_step(MODEL=1)]
+    harness.plans["ladder"] = make_repair(levels=[{"name": "version", "steps": steps}], before=[], proven=[])
+    run = harness.queue_run()
+
+    harness.run_to_end()
+
+    told = harness.journal.query("SELECT text FROM event WHERE run = ? AND text LIKE '%level version proven%'", run)
+    assert "passed over: git revert v9: " in told[0]["text"]

@@ -12,7 +12,16 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.rollback.harness import START, RollbackHarness, SimulatedKill, command_step, flag_step, make_repair, restart
+from tests.rollback.harness import (
+    START,
+    RollbackHarness,
+    SimulatedKill,
+    command_step,
+    flag_step,
+    make_halt,
+    make_repair,
+    restart,
+)
 from watchdog.core.offload import DeadlineExceededError, ThreadOffload
 from watchdog.plans.models import HttpCheck, LogCheck
 from watchdog.rollback.checks import MAX_LOG_BYTES, LogFile, LogMatches, LogReader, read_log
@@ -264,6 +273,26 @@ def test_a_verify_command_that_says_no_is_disproof(
     harness.run_to_end()
 
     assert (harness.get_run(run).outcome, harness.get_run(run).level) == (outcome, level)
+
+
+@pytest.mark.parametrize(
+    ("verify", "reason"),
+    [
+        ({"run": ["sh", "-c", "exit 0"]}, "sh -c 'exit 0' ended with 0"),
+        ({"log": {"file": "bot.log", "absent": "PANIC"}}, "bot.log says nothing with /PANIC/"),
+    ],
+)
+def test_a_halt_says_what_it_was_proven_by_also_where_no_rule_was_asked(
+    harness: RollbackHarness, verify: dict[str, Any], reason: str
+) -> None:
+    level = {"name": "stop", "steps": [flag_step(TRADING=False)], "verify": {**verify, "give_up": "60s"}}
+    harness.plans["halt"] = make_halt(levels=[level])
+    (harness.make_target() / "bot.log").touch()
+    run = harness.queue_run("halt")
+
+    harness.run_to_end()
+
+    assert (harness.get_run(run).outcome, harness.get_run(run).reason) == ("proven", f"level stop: {reason}")
 
 
 def test_a_verify_command_that_is_not_there_says_nothing_about_the_bot(harness: RollbackHarness) -> None:

@@ -21,7 +21,11 @@ from watchdog.core.protocols import CompletedStep, Copies, Finding, NeededFiles,
 from watchdog.core.target import Target
 from watchdog.host import atomic_file, tar_archive
 from watchdog.host.atomic_file import hidden_name
+from watchdog.host.file_metadata import describe_lost
 from watchdog.host.folder import Folder, open_folder, resolve
+
+_MAX_LOST = 5
+"""Things that an archive cannot hold, which are told by name."""
 
 
 class ArchiveAction(ActionModel):
@@ -109,12 +113,14 @@ class ArchiveAction(ActionModel):
         try:
             with _open_originals(captured) as originals, open_folder(archive.parent, create=True) as into:
                 _finish_or_roll_back(into, archive.name, originals)
+                packed = None
                 if not _is_there(into, archive.name):
-                    self._archive(captured, into, archive.name, originals, until)
+                    packed = self._archive(captured, into, archive.name, originals, until)
         except OSError as problem:
             raise ActionError(f"{problem.filename or archive}: {problem.strerror} (nothing was removed)") from None
-        base = captured["base"]
-        return f"{', '.join(self.paths)} → {archive}; back with: tar -xzf {archive} -C {base}"
+        options = "--acls --xattrs -xzf" if packed is not None and packed.has_lists else "-xzf"
+        back = f"back with: tar {options} {archive} -C {captured['base']}"
+        return f"{', '.join(self.paths)} → {archive}; {back}{describe_lost(packed.lost[:_MAX_LOST] if packed else ())}"
 
     def state(self, captured: JsonObject) -> StepState:
         """Ends what a crash left open, too: either all is back under its name, or the rest is removed."""
@@ -145,7 +151,7 @@ class ArchiveAction(ActionModel):
 
     def _archive(
         self, captured: JsonObject, into: Folder, name: str, originals: Sequence[_Original], until: float
-    ) -> None:
+    ) -> tar_archive.Packed:
         """Raises ActionError, OSError: then the originals are under their names."""
 
         def set_aside() -> None:
@@ -153,13 +159,13 @@ class ArchiveAction(ActionModel):
 
         try:
             with atomic_file.replacement(into, name, set_aside) as file:
-                self._write_archive(captured, file, originals, until)
+                return self._write_archive(captured, file, originals, until)
         finally:
             _finish_or_roll_back(into, name, originals)
 
     def _write_archive(
         self, captured: JsonObject, file: BinaryIO, originals: Sequence[_Original], deadline: float
-    ) -> None:
+    ) -> tar_archive.Packed:
         """Write the archive, read it back, and see that nobody wrote meanwhile. Raises ActionError, OSError."""
         _ensure_unchanged(originals)
         atomic_file.ensure_no_writers([one.path for one in originals])
@@ -168,11 +174,12 @@ class ArchiveAction(ActionModel):
             os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
         packed = tar_archive.pack(file, [(one.folder, one.name) for one in originals], Path(captured["base"]), deadline)
         file.seek(0)
-        if tar_archive.read_back(file, deadline) != packed:
+        if tar_archive.read_back(file, deadline) != packed.members:
             raise ActionError(
                 f"{captured['archive']} does not hold what was written to it — is the disk broken? (nothing was removed)"
             )
         _ensure_unchanged(originals)
+        return packed
 
 
 class _Original(NamedTuple):

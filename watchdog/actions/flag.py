@@ -25,6 +25,7 @@ from watchdog.core.protocols import (
 )
 from watchdog.core.target import Target
 from watchdog.host import atomic_file, folder
+from watchdog.host.file_metadata import describe_lost
 
 __all__ = ["FlagAction", "get_values", "set_values"]
 
@@ -118,9 +119,9 @@ class FlagAction(ActionModel):
         if (now := get_values(content, self.file, self.set)) != captured["was"]:
             changed = ", ".join(name for name in now if now[name] != captured["was"].get(name))
             raise ActionError(f"{changed} in {self.file} was changed by somebody else in the meantime — look at it")
-        atomic_file.replace_file(path, set_values(content, self.file, self.set), content)
+        lost = atomic_file.replace_file(path, set_values(content, self.file, self.set), content)
         was = ", ".join(f"{name} was {text}" for name, text in captured["was"].items())
-        return f"{format_assignments(self.set)} in {self.file} ({was})"
+        return f"{format_assignments(self.set)} in {self.file} ({was}){describe_lost(lost)}"
 
     def state(self, captured: JsonObject) -> StepState:
         path = Path(captured["file"])

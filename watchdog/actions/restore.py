@@ -19,11 +19,20 @@ from watchdog.core.model import Duration, JsonObject, RepoPath
 from watchdog.core.protocols import CompletedStep, Copies, Finding, NeededFiles, StepState
 from watchdog.core.target import Target
 from watchdog.host import atomic_file
+from watchdog.host.file_metadata import (
+    FileMetadata,
+    describe_lost,
+    give_metadata,
+    has_default_list,
+    inherited_metadata,
+    read_metadata,
+)
 from watchdog.host.folder import Folder, ensure_owner_can_stay, open_folder, resolve
 
 _NO_BACKUP_CURE = "see whether the bot writes one"
 _CHUNK = 1 << 20
 _JSON_LIMIT = 64 << 20
+_LOOK_TIMEOUT_S = 20.0
 _DATABASE_SUFFIXES = ("-wal", "-journal")
 
 
@@ -67,7 +76,8 @@ class RestoreAction(ActionModel):
         return NeededFiles((Path(self.repo or "", self.file), Path(self.repo or "", self.from_)))
 
     def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:  # noqa: ARG002
-        """``{"file", "from": real paths, "old": SHA-256 of the file or null, "new": that of the backup, "aside": path}``."""
+        """``{"file", "from": real paths, "old": SHA-256 of the file or null, "new": that of the backup, "aside": path or null,
+        "kept_before": whether an earlier restore has left that}``."""
         until = time.monotonic() + self.timeout / 1_000
         path, backup = resolve(self.repo, self.file), resolve(self.repo, self.from_)
         if not path.parent.is_dir():
@@ -78,7 +88,9 @@ class RestoreAction(ActionModel):
         self._verify_backup(backup, new)
         _ensure_not_in_use(path)
         aside = None if old is None else str(path.with_name(f"{path.name}.replaced-{old[:12]}"))
-        return {"file": str(path), "from": str(backup), "old": old, "new": new, "aside": aside}
+        kept_before = aside is not None and os.path.lexists(aside)
+        seen = {"file": str(path), "from": str(backup), "old": old, "new": new, "aside": aside}
+        return {**seen, "kept_before": kept_before}
 
     def touched_paths(self, captured: JsonObject) -> tuple[Path, ...]:
         return tuple(Path(path) for path in (captured["file"], captured["aside"]) if path is not None)
@@ -107,17 +119,20 @@ class RestoreAction(ActionModel):
                 if now != captured["old"]:
                     raise ActionError(f"{path} was changed by somebody else in the meantime — stop the bot first")
                 _ensure_not_in_use(path)
-                size = _replace(folder, path.name, source, backup.name, captured, until)
+                size, lost = _replace(folder, path.name, source, backup.name, captured, until)
         except OSError as problem:
             raise ActionError(f"{problem.filename or path}: {problem.strerror} ({path} is as it was)") from None
         kept = f"; the replaced one is {captured['aside']}" if captured["aside"] else ""
-        return f"{self.file} from {self.from_}, {size} bytes{kept}"
+        return f"{self.file} from {self.from_}, {size} bytes{kept}{describe_lost(lost)}"
 
     def state(self, captured: JsonObject) -> StepState:
+        """Clears away what a crash left beside the file, too."""
         try:
-            now = _sha256(Path(captured["file"]), time.monotonic() + 20)
+            now = _sha256(Path(captured["file"]), time.monotonic() + _LOOK_TIMEOUT_S)
         except ActionError:
             return "unknown"
+        if now != captured["new"]:
+            _remove_leftovers(captured)
         return "after" if now == captured["new"] else "before" if now == captured["old"] else "other"
 
     def _verify_backup(self, backup: Path, found: str) -> None:
@@ -177,39 +192,80 @@ def _content(path: Path, limit: int) -> bytes:
         raise ActionError(f"{path} cannot be read: {problem.strerror}") from None
 
 
-def _replace(folder: Folder, name: str, source: Folder, backup: str, captured: JsonObject, until: float) -> int:
-    """The backup in the file's place, with the file's permissions and owner; its size. Raises OSError, ActionError."""
-    path = folder.path / name
+def _replace(
+    folder: Folder, name: str, source: Folder, backup: str, captured: JsonObject, until: float
+) -> tuple[int, tuple[str, ...]]:
+    """The backup in the file's place, with the file's own rights and owner, lists and attributes; its size, and what of those
+    is not kept. Raises OSError, ActionError: then it is all as it was."""
+    path, kept = folder.path / name, False
 
     def keep_replaced() -> None:
+        nonlocal kept
         if captured["old"] is not None:
-            _keep_replaced(folder, name, captured, until)
+            kept = _keep_replaced(folder, name, captured, until)
         if _digest_of(folder, name, until) != captured["old"]:
             raise ActionError(f"{path} was changed by somebody else this very moment — stop the bot first")
 
     with source.open_file(backup) as read:
         was = os.fstat(read.fileno()) if captured["old"] is None else folder.stat(name)
         ensure_owner_can_stay(was, path)
-        with atomic_file.replacement(folder, name, keep_replaced) as file:
-            if _copy(read, file, until) != captured["new"]:
-                raise ActionError(f"the backup {source.path / backup} was changed in the meantime — look at it")
-            atomic_file.copy_mode_and_owner(file.fileno(), was)
-            return file.tell()
+        try:
+            with atomic_file.replacement(folder, name, keep_replaced) as file:
+                if _copy(read, file, until) != captured["new"]:
+                    raise ActionError(f"the backup {source.path / backup} was changed in the meantime — look at it")
+                lost = give_metadata(file.fileno(), _metadata_for(folder, name, read, captured))
+                return file.tell(), lost
+        except BaseException:
+            with contextlib.suppress(OSError, ActionError):
+                if kept and _digest_of(folder, name, time.monotonic() + _LOOK_TIMEOUT_S) != captured["new"]:
+                    _remove_aside(folder, name, captured)
+            raise
 
 
-def _keep_replaced(folder: Folder, name: str, captured: JsonObject, until: float) -> None:
-    """A second name for the file that is replaced; where there can be none, a copy."""
+def _metadata_for(folder: Folder, name: str, backup: BinaryIO, captured: JsonObject) -> FileMetadata:
+    """That of the file that is replaced; of one that is gone, what the kernel gives to a file made there with the backup's mode."""
+    if captured["old"] is not None:
+        with folder.open_file(name) as current:
+            return read_metadata(current.fileno())
+    found = read_metadata(backup.fileno())
+    return inherited_metadata(folder.fd, found, found.mode) if has_default_list(folder.fd) else found
+
+
+def _keep_replaced(folder: Folder, name: str, captured: JsonObject, until: float) -> bool:
+    """A second name for the file that is replaced; where there can be none, a copy. False: there is one from an earlier time."""
     aside = Path(captured["aside"]).name
-    if folder.has(aside):  # from an earlier try: its name says its content
+    if folder.has(aside):  # its name says its content
         if _digest_of(folder, aside, until) != captured["old"]:
             raise ActionError(f"{captured['aside']} is there and holds something else — look at it")
-        return
+        return not captured.get("kept_before", True)
     try:
         folder.link(name, aside)
     except OSError:
         with folder.open_file(name) as old, atomic_file.replacement(folder, aside) as file:
             _copy(old, file, until)
-            atomic_file.copy_mode_and_owner(file.fileno(), os.fstat(old.fileno()))
+            give_metadata(file.fileno(), read_metadata(old.fileno()))
+    return True
+
+
+def _remove_leftovers(captured: JsonObject) -> None:
+    """What a try that was killed, or failed, has laid beside the file: it has replaced nothing."""
+    path, aside = Path(captured["file"]), captured["aside"]
+    with contextlib.suppress(OSError, ActionError), open_folder(path.parent) as folder:
+        folder.unlink(atomic_file.hidden_name(path.name), missing_ok=True)
+        if aside is not None and not captured.get("kept_before", True):
+            folder.unlink(atomic_file.hidden_name(Path(aside).name), missing_ok=True)
+            _remove_aside(folder, path.name, captured)
+
+
+def _remove_aside(folder: Folder, name: str, captured: JsonObject) -> None:
+    """Ours, if it is what it was when it was laid there, or still the very file. Raises OSError, ActionError."""
+    aside = Path(captured["aside"]).name
+    if folder.has(aside) and (
+        (folder.has(name) and os.path.samestat(folder.stat(aside), folder.stat(name)))
+        or _digest_of(folder, aside, time.monotonic() + _LOOK_TIMEOUT_S) == captured["old"]
+    ):
+        folder.unlink(aside)
+        folder.sync()
 
 
 def _copy(source: BinaryIO, to: BinaryIO | None, deadline: float) -> str:

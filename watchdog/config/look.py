@@ -123,10 +123,12 @@ def _report(
     match found.kind:
         case "missing" | "unfit":
             node.report(position, what, cure)
-        case "missing now":
+        case "missing now" | "not part":
             warnings.append(lint_warning(node, position, what, cure))
         case "not deployed":
             notes[f"plan {step.plan.name}, {what}: nothing to take back"] = None
+        case "stands for":
+            notes[f"plan {step.plan.name}, {what}: that is taken back"] = None
         case "unreadable":
             not_looked.setdefault(shorten(found.what, _MAX_SENTENCE), {})[target] = None
 

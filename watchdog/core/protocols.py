@@ -19,10 +19,12 @@ SourceCache = dict[str, Any]
 StepState = Literal["before", "after", "stopped", "other", "unknown"]
 """What the world says of a step: see `Action.state`."""
 
-FindingKind = Literal["missing", "missing now", "unfit", "not deployed", "unreadable"]
+FindingKind = Literal["missing", "missing now", "unfit", "not deployed", "not part", "stands for", "unreadable"]
 """`missing`: it is not there; `missing now`: neither, and it comes and goes by itself, as a backup does; `unfit`: it is there,
-and the step can never be done so; `not deployed`: it is there, and not part of what runs, so there is nothing to take back;
-`unreadable`: it may not be looked at, and nobody knows."""
+and the step can never be done so; `not deployed`: it is there, and nothing of it is part of what runs, so there is nothing to take
+back; `not part`: it is no part of what runs, but changes of it may be, and nobody can tell how to take them back; `stands for`: it
+is no part of what runs, and what has its changes is, which is taken back in its place; `unreadable`: it may not be looked at, and
+nobody knows."""
 
 NoopReason = Literal["so already", "not deployed now"]
 

@@ -13,16 +13,13 @@ from typing import BinaryIO
 
 from watchdog.core.errors import ActionError, MissingError, UnreadableError
 from watchdog.host import landlock
+from watchdog.host.file_metadata import give_metadata, read_metadata
 from watchdog.host.folder import Folder, ensure_owner_can_stay, open_folder
 
 MAX_BYTES = 1 << 20
 """Bytes of a file that holds flags; more is no configuration."""
 _MAX_NAMES = 300
 """Of a folder, that are compared with one that is not there."""
-_PERMISSIONS = 0o777
-"""What of a mode is given on: never that a program runs as somebody else (setuid, setgid)."""
-_NOT_COPIED = "security.capability"
-"""An attribute that gives rights to whoever runs the file, like setuid."""
 
 
 def resolve_base(repo: str | None, within: str | None, *names: str) -> str | None:
@@ -58,8 +55,9 @@ def _names_beside(path: Path) -> list[str]:
     return []
 
 
-def replace_file(path: Path, content: bytes, expected: bytes | None = None) -> None:
-    """`path`, a regular file, gets this content; permissions, owner and extended attributes stay. Raises ActionError.
+def replace_file(path: Path, content: bytes, expected: bytes | None = None) -> tuple[str, ...]:
+    """`path`, a regular file, gets this content; rights, owner, lists and attributes stay. Says what does not, in words.
+    Raises ActionError.
 
     No link on the way is followed. `expected` is what it held when `content` was made of it: when it holds something
     else now, that is somebody's work.
@@ -82,10 +80,10 @@ def replace_file(path: Path, content: bytes, expected: bytes | None = None) -> N
 
             with replacement(folder, path.name, ensure_unchanged) as file:
                 file.write(content)
-                copy_mode_and_owner(file.fileno(), was)
-                _copy_xattrs(current.fileno(), file.fileno())
+                lost = give_metadata(file.fileno(), read_metadata(current.fileno()))
                 file.flush()
                 ensure_newer_mtime(file.fileno(), was)
+            return lost
     except OSError as problem:
         cure = "the watchdog's user needs the right to"
         raise ActionError(f"{path} cannot be written: {problem.strerror} — {cure}") from None
@@ -147,14 +145,6 @@ def _ensure_no_writers(paths: Sequence[Path]) -> None:
                     raise ActionError(f"{there} is being written by {process.name()} ({process.pid}) — stop that first")
 
 
-def copy_mode_and_owner(file: int, was: os.stat_result) -> None:
-    """Permissions and owner as they were. OSError when that is not ours to give."""
-    now = os.fstat(file)
-    if (now.st_uid, now.st_gid) != (was.st_uid, was.st_gid):
-        os.fchown(file, was.st_uid, was.st_gid)
-    os.fchmod(file, was.st_mode & _PERMISSIONS)
-
-
 def ensure_newer_mtime(file: int, was: os.stat_result) -> None:
     """Python takes a source for unchanged when its size and the second of its time are: make it a second newer."""
     now = os.fstat(file)
@@ -169,13 +159,3 @@ def fsync_directory(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _copy_xattrs(source: int, to: int) -> None:
-    names: list[str] = []
-    with contextlib.suppress(OSError):
-        names = os.listxattr(source)
-    for name in names:
-        if name != _NOT_COPIED:
-            with contextlib.suppress(OSError):
-                os.setxattr(to, name, os.getxattr(source, name))

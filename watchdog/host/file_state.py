@@ -1,4 +1,4 @@
-"""What is at a path, for who must put it back: a file with its bytes, mode and owner, a link, or nothing.
+"""What is at a path, for who must put it back: a file with its bytes, rights and attributes, a link, or nothing.
 
 Of the target alone: what is kept of it lies elsewhere, and may be written by another process. So bytes come and go in
 chunks, and all else is JSON. Paths are full ones, and no link on the way is followed.
@@ -11,30 +11,35 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
 from watchdog.core.errors import ActionError
 from watchdog.core.model import JsonObject
+from watchdog.host import file_metadata
 from watchdog.host.atomic_file import hidden_name, replacement
 from watchdog.host.folder import Folder, open_folder
 
+_MAX_FOLDERS = 4
+"""Above a file, of which it is noted what they were."""
 CHUNK = 4 << 20
 """Bytes that are handed on at once."""
 
 
 def ensure_state(said: JsonObject) -> None:
     """Raises ValueError for what no `file_state` is."""
-    numbers = [said.get(name) for name in ("mode", "uid", "gid")]
+    kind = str(said.get("kind"))
     known = {
         "absent": True,
         "link": isinstance(said.get("to"), str),
-        "file": bool(re.fullmatch("[0-9a-f]{64}", str(said.get("sha"))))
-        and all(type(number) is int and 0 <= number < 1 << 32 for number in numbers),
+        "file": bool(re.fullmatch("[0-9a-f]{64}", str(said.get("sha")))),
     }
-    if not known.get(str(said.get("kind")), False):
+    folders = said.get("folders", [])
+    if not known.get(kind, False) or not isinstance(folders, list) or len(folders) > _MAX_FOLDERS:
         raise ValueError(f"{str(said)[:100]} is no state of a file")
+    for metadata in (*([said] if kind == "file" else []), *folders):
+        file_metadata.from_json(metadata)
 
 
 FileState = Annotated[JsonObject, ensure_state]
@@ -43,10 +48,22 @@ FileState = Annotated[JsonObject, ensure_state]
 def file_state(path: Path) -> FileState:
     """What is at a path now. Raises ActionError when it is neither a file, a link nor nothing, or cannot be read.
 
-    ``{"kind": file | link | absent, "sha", "mode", "uid", "gid", "to"}``; only `kind` when absent. `mode` is the
-    permissions: that a file runs as its owner (setuid) is no part of what is put back.
+    ``{"kind": file | link | absent, "sha", "to", "folders": […]}``, and of a file what `file_metadata.to_json` says; only `kind`
+    when absent. `folders`: the same of those above it, innermost first. That a file runs as its owner (setuid) is no part of what
+    is put back.
     """
     return read_for_backup(path, lambda _: None)
+
+
+def is_as(seen: JsonObject, was: JsonObject) -> bool:
+    """Whether a file is what it was, by all that was noted then: content, rights, owner, list and attributes of its users."""
+
+    def known(state: JsonObject) -> JsonObject:
+        users = {name: value for name, value in state.get("attributes", {}).items() if name.startswith("user.")}
+        return {key: value for key, value in state.items() if key != "folders"} | {"attributes": users}
+
+    now = known(seen)
+    return all(now.get(key) == value for key, value in known(was).items() if key in was)
 
 
 def same_content(one: JsonObject, other: JsonObject) -> bool:
@@ -58,7 +75,8 @@ def read_for_backup(path: Path, write: Callable[[bytes], object]) -> JsonObject:
     """`file_state`, and on the way a file's bytes to `write`, chunk by chunk. Raises ActionError."""
     try:
         with open_folder(path.parent) as folder:
-            return _read(folder, path.name, write)
+            seen = _read(folder, path.name, write)
+        return seen if seen["kind"] == "absent" else {**seen, "folders": list(_folders_above(path))}
     except (FileNotFoundError, NotADirectoryError):
         return {"kind": "absent"}
     except OSError as error:
@@ -80,13 +98,15 @@ def _read(folder: Folder, name: str, write: Callable[[bytes], object] = lambda _
         now = os.fstat(file.fileno())
         if (now.st_size, now.st_mtime_ns) != (found.st_size, found.st_mtime_ns):
             raise ActionError(f"{folder.path / name} changes while it is read")
-    return {
-        "kind": "file",
-        "sha": digest.hexdigest(),
-        "mode": found.st_mode & 0o777,
-        "uid": found.st_uid,
-        "gid": found.st_gid,
-    }
+        metadata = file_metadata.read_metadata(file.fileno())
+    return {"kind": "file", "sha": digest.hexdigest(), **file_metadata.to_json(metadata)}
+
+
+def _folders_above(path: Path) -> Iterator[JsonObject]:
+    """Rights and lists of the folders above, innermost first: they may go with what they hold. Raises OSError."""
+    for parent in list(path.parents)[:_MAX_FOLDERS]:
+        with open_folder(parent) as folder:
+            yield file_metadata.folder_to_json(file_metadata.read_metadata(folder.fd))
 
 
 def list_files(touched: tuple[Path, ...]) -> list[tuple[Path, int]]:
@@ -104,14 +124,19 @@ def read_part(path: Path, offset: int) -> str:
         raise ActionError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def restore_file(path: Path, was: JsonObject, chunks: Iterable[bytes] = (), expected: JsonObject | None = None) -> None:
-    """Makes it again what it was: bytes, mode, owner. `chunks`: a file's bytes. Raises ActionError: all is as it is.
+def restore_file(
+    path: Path, was: JsonObject, chunks: Iterable[bytes] = (), expected: JsonObject | None = None
+) -> tuple[str, ...]:
+    """Makes it again what it was: bytes, rights, owner, lists, attributes; what of that is not kept, in words. `chunks`: a
+    file's bytes. Raises ActionError: all is as it is.
 
     `expected` is what is there by what the caller knows; when something else is, that is somebody's work.
     """
-
+    lost: tuple[str, ...] = ()
     try:
-        with open_folder(path.parent, create=was["kind"] != "absent") as folder:
+        if was["kind"] != "absent":
+            lost = _make_folders(path, was.get("folders", ()))
+        with open_folder(path.parent) as folder:
 
             def ensure_expected() -> None:
                 if expected is not None and not same_content(_read(folder, path.name), expected):
@@ -121,10 +146,10 @@ def restore_file(path: Path, was: JsonObject, chunks: Iterable[bytes] = (), expe
                 ensure_expected()
                 folder.unlink(path.name, missing_ok=True)
                 folder.sync()
-                return
+                return lost
             if was["kind"] == "link":
                 _restore_link(folder, path.name, was["to"], ensure_expected)
-                return
+                return lost
             with replacement(folder, path.name, ensure_expected) as file:
                 digest = hashlib.sha256()
                 for chunk in chunks:
@@ -133,12 +158,29 @@ def restore_file(path: Path, was: JsonObject, chunks: Iterable[bytes] = (), expe
                 if digest.hexdigest() != was["sha"]:
                     raise ActionError(f"what was saved of {path} is gone or damaged")
                 file.flush()
-                _give(file.fileno(), path, was)
+                lost += _give(file.fileno(), path, was)
     except FileNotFoundError as error:
         if was["kind"] != "absent":  # else it has gone with its folder
             raise ActionError(f"{path}: {error.strerror}") from None
     except OSError as error:
         raise ActionError(f"{path}: {error.strerror}") from None
+    return lost
+
+
+def _make_folders(path: Path, noted: Sequence[JsonObject]) -> tuple[str, ...]:
+    """Those above it that are not there any more, with the rights and lists that they had, as far as they are ours to give;
+    what is not kept, in words. Raises OSError."""
+    missing = [(depth, parent) for depth, parent in enumerate(path.parents) if not os.path.lexists(parent)]
+    lost: tuple[str, ...] = ()
+    for depth, parent in reversed(missing):
+        with open_folder(parent, create=True) as made:
+            if depth < len(noted):
+                with made.readable() as fd:
+                    found = file_metadata.give_metadata(
+                        fd, file_metadata.from_json(noted[depth]), owner_may_differ=True
+                    )
+                lost += tuple(f"{what} of {parent}" for what in found)
+    return lost
 
 
 def files_under(touched: Iterable[Path]) -> Iterator[tuple[Path, int]]:
@@ -168,15 +210,12 @@ def _restore_link(folder: Folder, name: str, to: str, ensure_expected: Callable[
     folder.sync()
 
 
-def _give(file: int, path: Path, was: JsonObject) -> None:
-    """Owner and permissions as they were."""
-    now = os.fstat(file)
-    if (now.st_uid, now.st_gid) != (was["uid"], was["gid"]):
-        try:
-            os.fchown(file, was["uid"], was["gid"])
-        except PermissionError:
-            raise ActionError(
-                f"{path} belonged to {was['uid']}:{was['gid']}, and cannot be given back to them — "
-                f"restore it by hand, as root"
-            ) from None
-    os.fchmod(file, was["mode"] & 0o777)
+def _give(file: int, path: Path, was: JsonObject) -> tuple[str, ...]:
+    """Owner, rights, list and attributes as they were; what is not kept, in words."""
+    try:
+        return file_metadata.give_metadata(file, file_metadata.from_json(was))
+    except PermissionError:
+        raise ActionError(
+            f"{path} belonged to {was['uid']}:{was['gid']}, and cannot be given back to them — "
+            f"restore it by hand, as root"
+        ) from None

@@ -14,6 +14,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -163,6 +164,10 @@ class Folder:
         with self.subfolder(name) as inner:
             for each in inner.names():
                 yield from inner._walk(each, each if below == "." else f"{below}/{each}", left - 1)
+
+    def readable(self) -> AbstractContextManager[int]:
+        """A descriptor of it that may be asked and changed, and not only walked from; open for the block."""
+        return _readable(self.fd)
 
     def sync(self) -> None:
         """A rename survives a power cut only when its folder was flushed too."""

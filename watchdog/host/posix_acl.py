@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,9 @@ DEFAULT = "system.posix_acl_default"
 
 _VERSION = 2
 _HEADER, _ENTRY = struct.Struct("<I"), struct.Struct("<HHI")
-_USER, _GROUP_OBJ, _GROUP, _MASK, _OTHER = 0x02, 0x04, 0x08, 0x10, 0x20
+GROUP_OBJ = 0x04
+"""Tag of the entry of the file's own group."""
+_USER_OBJ, _USER, _GROUP_OBJ, _GROUP, _MASK, _OTHER = 0x01, 0x02, GROUP_OBJ, 0x08, 0x10, 0x20
 _WRITE = 0o2
 _NO_LIST = (errno.ENODATA, errno.ENOTSUP, errno.ENOSYS)
 """A file without one, a file system that keeps none, a kernel that knows none."""
@@ -46,6 +49,42 @@ def parse_acl(value: bytes) -> tuple[AclEntry, ...]:
     if _HEADER.unpack_from(value) != (_VERSION,):
         raise ValueError("an access control list of another version")
     return tuple(AclEntry(*entry) for entry in _ENTRY.iter_unpack(value[_HEADER.size :]))
+
+
+def pack_acl(entries: Iterable[AclEntry]) -> bytes:
+    """The kernel's own form."""
+    return _HEADER.pack(_VERSION) + b"".join(_ENTRY.pack(*entry) for entry in entries)
+
+
+def format_acl(entries: Iterable[AclEntry]) -> str:
+    """As setfacl and archives write it, with numbers for names: ``user::rw-,user:1000:r--,group::r--,mask::r--,other::---``."""
+    names = {_USER_OBJ: "user", _USER: "user", _GROUP_OBJ: "group", _GROUP: "group", _MASK: "mask", _OTHER: "other"}
+    return ",".join(
+        f"{names[entry.tag]}:{entry.id if entry.tag in (_USER, _GROUP) else ''}:"
+        + "".join(letter if entry.permissions & bit else "-" for letter, bit in (("r", 4), ("w", 2), ("x", 1)))
+        for entry in entries
+        if entry.tag in names
+    )
+
+
+def group_permissions(entries: Sequence[AclEntry]) -> int:
+    """What the file's own group may really do."""
+    own = next((each.permissions for each in entries if each.tag == _GROUP_OBJ), 0)
+    return own & next((each.permissions for each in entries if each.tag == _MASK), 0o7)
+
+
+def mode_of(entries: Sequence[AclEntry]) -> int:
+    """The permissions that the kernel shows for a file with that list: the mask, where there is one, for the group's."""
+    by_tag = {each.tag: each.permissions for each in entries}
+    group = by_tag.get(_MASK, by_tag.get(_GROUP_OBJ, 0))
+    return by_tag.get(_USER_OBJ, 0) << 6 | group << 3 | by_tag.get(_OTHER, 0)
+
+
+def bound_acl(entries: Sequence[AclEntry], mode: int) -> tuple[AclEntry, ...]:
+    """What a file gets of a folder's default list when it is made with that mode."""
+    has_mask = any(each.tag == _MASK for each in entries)
+    bounds = {_USER_OBJ: mode >> 6 & 7, _OTHER: mode & 7, _MASK if has_mask else _GROUP_OBJ: mode >> 3 & 7}
+    return tuple(each._replace(permissions=each.permissions & bounds.get(each.tag, 0o7)) for each in entries)
 
 
 def writers(mode: int, gid: int, acl: tuple[AclEntry, ...] = ()) -> Writers:

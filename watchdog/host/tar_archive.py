@@ -12,13 +12,17 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 
 from watchdog.core.errors import ActionError
+from watchdog.host.file_metadata import FileMetadata, read_metadata
 from watchdog.host.folder import Entry, Folder
+from watchdog.host.posix_acl import format_acl, parse_acl
 
 if TYPE_CHECKING:
     import tarfile
 
 _CHUNK = 1 << 20
 _MAX_ENTRIES = 100_000
+_KEPT_ATTRIBUTES = ("user.", "security.selinux")
+"""Those that are packed, and a label that the system gives to what is unpacked by itself."""
 
 
 class ArchiveEntry(NamedTuple):
@@ -70,8 +74,17 @@ def digest(entries: Sequence[ArchiveEntry]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def pack(file: BinaryIO, tops: Iterable[tuple[Folder, str]], base: Path, until: float) -> dict[str, str]:
-    """All at and below each top goes into the archive; by member, what was read of it. Raises ActionError, OSError.
+class Packed(NamedTuple):
+    members: dict[str, str]
+    """By name, what was read of it."""
+    has_lists: bool
+    """Access lists or attributes stand in it, for a tar that is asked for them."""
+    lost: tuple[str, ...]
+    """What of the files is not in it, in words."""
+
+
+def pack(file: BinaryIO, tops: Iterable[tuple[Folder, str]], base: Path, until: float) -> Packed:
+    """All at and below each top goes into the archive, with its rights, lists and attributes. Raises ActionError, OSError.
 
     Members are called by their paths below `base`; else by their full ones, without the slash.
     """
@@ -79,42 +92,59 @@ def pack(file: BinaryIO, tops: Iterable[tuple[Folder, str]], base: Path, until: 
     import tarfile
 
     packed: dict[str, str] = {}
+    has_lists, lost = False, dict[str, None]()
     with gzip.GzipFile("", "wb", 6, file, mtime=0) as stream, tarfile.open(fileobj=stream, mode="w|") as tar:
         for folder, name in tops:
             for entry in folder.walk(name):
                 path = folder.path / name / entry.below
                 member = str(path.relative_to(base if path.is_relative_to(base) else "/"))
-                packed[member] = _add_entry(tar, entry, member, until)
+                metadata = read_metadata((entry.folder.fd, entry.name))
+                headers = _list_headers(metadata)
+                has_lists |= bool(headers)
+                others = [name for name in metadata.attributes if not name.startswith(_KEPT_ATTRIBUTES)]
+                lost |= dict.fromkeys(f"{what} of {entry.path}" for what in (*metadata.left_out, *others))
+                packed[member] = _add_entry(tar, entry, member, until, headers)
     file.flush()
     os.fsync(file.fileno())
-    return packed
+    return Packed(packed, has_lists, tuple(lost))
 
 
-def _add_entry(tar: tarfile.TarFile, entry: Entry, member: str, until: float) -> str:
+def _list_headers(metadata: FileMetadata) -> dict[str, str]:
+    """Lists and attributes as GNU tar and star write them."""
+    lists = {"SCHILY.acl.access": metadata.acl, "SCHILY.acl.default": metadata.default_acl}
+    found = {name: format_acl(parse_acl(value)) for name, value in lists.items() if value is not None}
+    for name, value in metadata.attributes.items():
+        if name.startswith("user."):
+            found[f"SCHILY.xattr.{name}"] = value.decode("utf-8", "surrogateescape")
+    return found
+
+
+def _add_entry(tar: tarfile.TarFile, entry: Entry, member: str, until: float, headers: dict[str, str]) -> str:
     """The entry goes into the archive; what was read of it. A hard link is packed as the file that it is."""
     kind = _KINDS.get(stat.S_IFMT(entry.stat.st_mode))
     if kind == "file":
         with entry.folder.open_file(entry.name) as file:
             reading = _HashingReader(file, until)
             try:
-                tar.addfile(_tar_info(member, os.fstat(file.fileno())), reading)
+                tar.addfile(_tar_info(member, os.fstat(file.fileno()), headers), reading)
             except OSError as problem:
                 if problem.errno is None:
                     raise ActionError(f"{entry.path} was changed meanwhile (nothing was removed)") from None
                 raise
         return f"file {reading.digest.hexdigest()}"
-    info = _tar_info(member, entry.stat)
+    info = _tar_info(member, entry.stat, headers)
     if kind == "link":
         info.linkname = entry.folder.read_link(entry.name)
     tar.addfile(info)
     return f"{kind} {info.linkname}"
 
 
-def _tar_info(name: str, seen: os.stat_result) -> tarfile.TarInfo:
+def _tar_info(name: str, seen: os.stat_result, headers: dict[str, str]) -> tarfile.TarInfo:
     """Of a file without the right to run it as somebody else."""
     import tarfile
 
     info = tarfile.TarInfo(name)
+    info.pax_headers = headers
     info.mtime, info.uid, info.gid = int(seen.st_mtime), seen.st_uid, seen.st_gid
     info.mode = stat.S_IMODE(seen.st_mode)
     if stat.S_ISREG(seen.st_mode):

@@ -35,7 +35,7 @@ _GIT_NOTES: Mapping[str, list[str]] = {
 class SavedFile(NamedTuple):
     path: str
     was: JsonObject
-    """``{"kind": file | link | absent, "sha", "mode", "uid", "gid", "to"}``; only `kind` when absent."""
+    """As `file_state` says it."""
     copy: str | None
     """File that holds the bytes."""
 
@@ -86,14 +86,17 @@ def restore_file(
     copy: str | None,
     expected: JsonObject | None = None,
     call_owner: CallOwner = call_directly,
-) -> None:
-    """Makes it again what it was: bytes, mode, owner. Raises ActionError."""
-    call_owner(write_saved_file, path, was, expected, None if copy is None else Path(copy))
+) -> tuple[str, ...]:
+    """Makes it again what it was: bytes, rights, owner, attributes; what of that is not kept, in words. Raises ActionError."""
+    lost: tuple[str, ...] = call_owner(write_saved_file, path, was, expected, None if copy is None else Path(copy))
+    return lost
 
 
-def write_saved_file(path: Path, was: JsonObject, expected: JsonObject | None, input_file: Path | None) -> None:
+def write_saved_file(
+    path: Path, was: JsonObject, expected: JsonObject | None, input_file: Path | None
+) -> tuple[str, ...]:
     """The target's side of `restore_file`; `input_file` holds the bytes that were saved. Raises ActionError."""
-    file_state.restore_file(path, was, _read_copy(path, was, input_file), expected)
+    return file_state.restore_file(path, was, _read_copy(path, was, input_file), expected)
 
 
 class NewCopy:

@@ -85,6 +85,7 @@ class StepExecutor:
         Raises StepFailedError at the first that failed, StoppedError when nobody can tell.
         """
         changed = False
+        lacking: list[str] = []
         if self._run.kind == "halt":  # its next level does not wait for what hangs in this one, or in an earlier halt
             self._offload_key = f"halt {self._run.target} {self._run.id} {level}"
         for n, template in enumerate(actions):
@@ -96,7 +97,29 @@ class StepExecutor:
                 if template.on_error == "escalate":
                     raise
                 self.failures.append(str(failure))
+            lacking += self._not_deployed(StepId(self._run.id, phase, level, n), template)
+            if lacking and not any(not later.repeatable for later in actions[n + 1 :]):
+                self._ensure_something_was_mended(phase, level, actions, lacking)
         return changed
+
+    def _not_deployed(self, step: StepId, template: Action) -> list[str]:
+        """That step, in words, when what it takes back is no part of what runs."""
+        row = self._step_row(step)
+        if row is None or row.status != "skipped" or row.before is None:
+            return []
+        reason = template.noop_reason(row.before)
+        return [f"{row.say}: {reason}"] if reason == "not deployed now" else []
+
+    def _ensure_something_was_mended(
+        self, phase: StepPhase, level: int, actions: Sequence[Action], lacking: Sequence[str]
+    ) -> None:
+        """StepFailedError for a repair's level of which nothing is left but what takes nothing back, such as a restart: were the
+        bot well after it, the level had not helped. `lacking`: what was passed over, since it is not deployed."""
+        if self._run.kind != "repair" or phase != "level":
+            return
+        rows = [row for row in self.step_rows() if (row.phase, row.level) == (phase, level)]
+        if not any(row.status == "done" and not actions[row.n].repeatable for row in rows):
+            raise StepFailedError(f"{'; '.join(lacking)}, so there is nothing to take back")
 
     def watch_log(self, check: LogCheck | None, phase: StepPhase, level: int) -> None:
         """From now on each step notes how far that log was written when it began and ended."""

@@ -279,7 +279,7 @@ class RollbackRunner:
 
     async def _try_level(self, run: PlanRun, plan: Halt | Repair, number: int, executor: StepExecutor) -> ProofResult:
         """One level: its steps, then the evidence."""
-        level = plan.levels[number]
+        level, failures = plan.levels[number], len(executor.failures)
         halts = [self._executor(halt, lambda *_: None) for halt in self._behind_halt.halts(run)]
         try:
             if isinstance(plan, Repair):
@@ -310,15 +310,12 @@ class RollbackRunner:
             if isinstance(plan, Repair):
                 raise
             return ProofResult("unknown", str(stop))  # a halt goes on: its next level must not wait for a person
+        failed = "; ".join(executor.failures[failures:])
         if not changed and isinstance(plan, Repair):
-            failed = "; ".join(executor.failures)
-            return ProofResult(
-                "disproven",
-                f"nothing was changed: {failed}"
-                if failed
-                else "nothing to change: all of it was so already, or is not deployed",
-            )
-        return await self._verifier(run).verify(effective_verify(plan, level), executor, lambda: None)
+            why = f"nothing was changed: {failed}" if failed else "nothing to change: all of it was so already"
+            return ProofResult("disproven", why)
+        finding = await self._verifier(run).verify(effective_verify(plan, level), executor, lambda: None)
+        return finding._replace(reason=f"{finding.reason}; passed over: {failed}") if failed else finding
 
     async def _confirm_repair(
         self, run: PlanRun, plan: Repair, number: int, executor: StepExecutor, proof: str

@@ -16,6 +16,7 @@ from watchdog.core.model import JsonObject
 from watchdog.core.protocols import Action, CommitRange, CompletedStep, NeededFiles, StepState
 from watchdog.core.target import Target
 from watchdog.host import file_state
+from watchdog.host.file_metadata import describe_lost
 from watchdog.journal.backups import FileBackup
 from watchdog.journal.storage import Journal
 from watchdog.plans.done_steps import done_steps
@@ -65,15 +66,15 @@ class UndoStep(ActionModel):
         return (Path(self.path),)
 
     def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:  # noqa: ARG002
-        backup.restore_file(Path(self.path), self.was, self.copy_of, captured["seen"])
-        return self.describe()
+        lost = backup.restore_file(Path(self.path), self.was, self.copy_of, captured["seen"])
+        return f"{self.describe()}{describe_lost(lost)}"
 
     def state(self, captured: JsonObject) -> StepState:
         try:
             seen = file_state.file_state(Path(self.path))
         except ActionError:
             return "unknown"
-        if seen == self.was:
+        if file_state.is_as(seen, self.was):
             return "after"
         return "before" if file_state.same_content(seen, captured["seen"]) else "other"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import cast
 
@@ -106,8 +107,9 @@ class Verifier:
                             return ProofResult("disproven", f"{verify.log.file} says: {lines.forbidden_line}")
                         if verify.log.present is not None or lines.required_found is None:
                             answered_conditions[verify.log.describe()] = lines.required_found
-                        else:
-                            answered_conditions.pop(verify.log.describe(), None)  # it may be read again
+                        else:  # it may be read again
+                            answered_conditions.pop(verify.log.describe(), None)
+                            answered_conditions[f"{verify.log.file} says nothing with /{verify.log.absent}/"] = True
                 if why := find_trip():
                     return ProofResult("disproven", why)
                 if now >= settled:
@@ -121,6 +123,7 @@ class Verifier:
                         if failure is not None:
                             return ProofResult("disproven", failure)
                         command_done = True
+                        answered_conditions[f"{shlex.join(verify.run)} ended with 0"] = True
                         continue
                     if http_poller is not None:
                         answered_conditions[http_poller.check.describe()] = http_poller.poll()

@@ -263,3 +263,39 @@ def test_the_command_line_says_so_and_how(repo: Path, tmp_path: Path, capsys: py
     assert "v2-merge" in json.loads(capsys.readouterr().out)["bot"][0]["problems"][0]
     assert main(["drill", "v9", "--config", str(tmp_path)]) == 1
     assert "there is no plan 'v9' — known: v2" in capsys.readouterr().err
+
+
+def test_a_version_that_was_squashed_and_changed_is_told_beforehand(
+    repo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_git(repo, "reset", "-q", "--hard", "v1")
+    run_git(repo, "merge", "-q", "--squash", "v2-merge")
+    run_git(repo, "commit", "-q", "-m", "v2 (#3)")
+    (result,) = rehearse_plan(make_plan([REVERT_STEP]), make_target(repo))[0].steps
+    assert (result.how, "v2-merge itself is not part of what runs; its changes are, as " in result.detail) == (
+        "done",
+        True,
+    )
+
+    (repo / "model.py").write_text((repo / "model.py").read_text() + "MENDED = 1\n")
+    run_git(repo, "commit", "-q", "-a", "--amend", "-m", "v2 (#3)")
+    (problem,) = problems(rehearse_plan(make_plan([REVERT_STEP]), make_target(repo)))
+    assert "v2-merge is not part of what runs" in problem
+
+
+def test_a_merge_made_the_other_way_round_is_rehearsed_as_the_night_would_take_it_back(repo: Path) -> None:
+    before = run_git(repo, "rev-parse", "HEAD").strip()
+    run_git(repo, "switch", "-q", "-c", "feature", "v1")
+    (repo / "feature.py").write_text("F = 1\n")
+    run_git(repo, "add", "feature.py")
+    run_git(repo, "commit", "-q", "-m", "feature")
+    run_git(repo, "merge", "-q", "-m", "Merge branch 'main' into feature", before)
+    run_git(repo, "tag", "turned")
+    run_git(repo, "switch", "-q", "-")
+    run_git(repo, "merge", "-q", "--ff-only", "turned")
+
+    (result,) = rehearse_plan(make_plan([{"do": "git", "revert": "turned"}]), make_target(repo))[0].steps
+
+    assert result.how == "done"
+    assert "a/feature.py" in result.diff
+    assert "model.py" not in result.diff

@@ -24,7 +24,15 @@ from watchdog.actions.git.commit_refs import (
     reverts_in_force,
     rolled_back_commits,
 )
-from watchdog.actions.git.commits import COMMIT_TRAILER, PlannedCommit, bounded_diff, create_commit, revert_commit
+from watchdog.actions.git.commits import (
+    COMMIT_TRAILER,
+    PlannedCommit,
+    Reverted,
+    bounded_diff,
+    create_commit,
+    find_reverted,
+    revert_commits,
+)
 from watchdog.actions.git.findings import find_named
 from watchdog.actions.git.repository import PathChange, Repository
 from watchdog.actions.git.worktree_update import KeptEdits, WorktreeUpdate
@@ -43,6 +51,7 @@ from watchdog.core.protocols import (
     StepState,
 )
 from watchdog.core.target import Target
+from watchdog.host.file_metadata import describe_lost
 
 __all__ = [
     "GitAction",
@@ -131,7 +140,8 @@ class GitAction(ActionModel):
         try:
             repo = repository.open_repository(self.repo, min(self.timeout, _QUERY_TIMEOUT_MS))
             versions = {"revert": self.revert, "to": self.to, "from": self.from_}
-            return tuple(find_named(repo, versions, self.files, self.push))
+            with repository.scratch_objects(repo) as looking:
+                return tuple(find_named(looking, versions, self.files, self.push))
         except MissingError as error:
             return (Finding.of("missing", (), error),)
         except ActionError as error:
@@ -140,20 +150,22 @@ class GitAction(ActionModel):
     def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:
         """The new commit, made aside and thrown away again, and what it will do to which path; `apply` makes it again.
 
-        ``{"repo", "token", "old", "new", "target", "bad": commits, "already": bool, "deployed": bool, "changes": {path: [old
-        entry, new entry]}, "edits": {path: {"values": […], "old", "new"}}, "dropped": […], "branch": ref or null}``; an entry is
-        git's mode and object id; the token names what `apply` lays beside the files meanwhile. Nothing is written into the
-        repository.
+        ``{"repo", "token", "old", "new", "target", "bad": commits, "already": bool, "deployed": bool, "reverts": [[commit,
+        parent]], "changes": {path: [old entry, new entry]}, "edits": {path: {"values": […], "old", "new"}}, "dropped": […],
+        "branch": ref or null}``; an entry is git's mode and object id; the token names what `apply` lays beside the files
+        meanwhile. Nothing is written into the repository.
         """
         repo = repository.open_repository(self.repo, min(self.timeout, _QUERY_TIMEOUT_MS), *self._written_refs())
         repository.ensure_no_operation_in_progress(repo)
-        index_lock.ensure_unlocked(repo)
+        index_lock.ensure_unlocked(repo, *([f"{repository.BRANCH_REFS}{self.branch}"] if self.branch else []))
         with repository.scratch_objects(repo) as looking:
             return self._plan_change(looking, completed)
 
     def _plan_change(self, repo: Repository, completed: Sequence[CompletedStep]) -> JsonObject:
         old = repository.resolve_head(repo)
-        made = self._make_commit(repo, old, self._target_commit(repo, old))
+        target = self._target_commit(repo, old)
+        reverts = find_reverted(repo, old, self.revert, target) if self.revert is not None else ()
+        made = self._make_commit(repo, old, target, reverts)
         note: JsonObject = {
             "repo": str(repo.work_tree),
             "old": old,
@@ -161,6 +173,7 @@ class GitAction(ActionModel):
             "bad": made.bad,
             "token": secrets.token_hex(8),
             "deployed": made.is_deployed,
+            "reverts": [list(each) for each in made.reverts],
         }
         if made.commit is None:
             return {**note, "new": old, "already": True, "changes": {}, "edits": {}, "dropped": [], "branch": None}
@@ -193,23 +206,27 @@ class GitAction(ActionModel):
         ]
         dropped = [f"# not in that version: {name}\n" for name in captured["dropped"]]
         refs = [f"# on the new branch {captured['branch']}\n"] if captured["branch"] else []
-        return "".join((diff, *kept, *dropped, *refs))
+        others = [f"# {words}\n"] if (words := self._describe_stand_in(captured)) else []
+        return "".join((*others, diff, *kept, *dropped, *refs))
 
     def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:  # noqa: ARG002
         if captured["already"]:
             return f"{self.describe()}: nothing to change, it is {self.noop_reason(captured)}"
         repo = repository.open_repository(captured["repo"], self.timeout, *self._written_refs(captured))
         update = _update_from(captured)
+        lost: tuple[str, ...] = ()
         if repository.resolve_head(repo) != update.new_commit:
             self._recreate_commit(repo, captured)
-            worktree_update.apply_update(repo, update, f"{idempotency_key}: {self.describe()}")
+            lost = worktree_update.apply_update(repo, update, f"{idempotency_key}: {self.describe()}")
         kept = [format_assignments(values) for edits in update.edits.values() for values in edits.values]
         files = "1 file" if len(update.changes) == 1 else f"{len(update.changes)} files"
         return "".join(
             (
                 f"{update.old_commit[:10]} → {update.new_commit[:10]}, {files}",
+                f"; {words}" if (words := self._describe_stand_in(captured)) else "",
                 f"; kept {', '.join(kept)}" if kept else "",
                 f"; not in that version: {', '.join(captured['dropped'])}" if captured["dropped"] else "",
+                describe_lost(lost),
                 f"; on {captured['branch'].removeprefix(repository.BRANCH_REFS)}" if captured["branch"] else "",
                 "" if self.push is None else f"; {repository.push_head(repo, self.push)}",
                 f"; redeploy: git revert {update.new_commit[:12]}",
@@ -288,9 +305,16 @@ class GitAction(ActionModel):
         name = self.to or self.from_ or ""
         return last_good_commit(repo, old) if name == LAST_GOOD else repository.resolve_commit(repo, name)
 
-    def _make_commit(self, repo: Repository, old: str, target: str) -> PlannedCommit:
+    def _describe_stand_in(self, captured: JsonObject) -> str:
+        """Which other commits are taken back in the place of the one that is named; empty: that one itself is."""
+        commits = [commit for commit, _ in captured.get("reverts", ())]
+        if not commits or captured["target"] in commits:
+            return ""
+        return f"{self.revert} itself is not part of what runs; its changes are, as {', '.join(each[:10] for each in commits)}"
+
+    def _make_commit(self, repo: Repository, old: str, target: str, reverts: Sequence[Reverted]) -> PlannedCommit:
         if self.revert is not None:
-            return revert_commit(repo, old, self.revert, target)
+            return revert_commits(repo, old, self.revert, target, reverts)
         tree = (
             repository.tree_with_files(repo, old, target, self.files)
             if self.files
@@ -309,7 +333,14 @@ class GitAction(ActionModel):
 
     def _recreate_commit(self, repo: Repository, captured: JsonObject) -> None:
         """The commit that `captured` names. Its date follows from its parent, so it is the same to the last bit."""
-        made = self._make_commit(repo, captured["old"], captured["target"])
+        old, target = captured["old"], captured["target"]
+        if self.revert is None:
+            reverts = []
+        elif "reverts" in captured:
+            reverts = [Reverted(commit, parent) for commit, parent in captured["reverts"]]
+        else:  # a step of an older version of ours
+            reverts = list(find_reverted(repo, old, self.revert, target))
+        made = self._make_commit(repo, old, target, reverts)
         if made.commit != captured["new"]:
             raise ActionError(
                 f"{self.describe()} comes out differently now (another git?) — nothing was touched; try again"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from watchdog.actions.git import repository, worktree_update
+from watchdog.actions.git import history_search, repository, worktree_update
+from watchdog.actions.git.mainline import mainline_parent
 from watchdog.actions.git.repository import Repository
 from watchdog.core.errors import ActionError
 
@@ -15,6 +17,13 @@ _DIFF_OPTIONS = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames",
 COMMIT_TRAILER = "Made by trading-watchdog; its journal names this commit and says why."
 
 
+class Reverted(NamedTuple):
+    """A commit that is taken back, and the parent whose files it is taken back to."""
+
+    commit: str
+    parent: str
+
+
 class PlannedCommit(NamedTuple):
     commit: str | None
     """None: it is so already."""
@@ -22,19 +31,68 @@ class PlannedCommit(NamedTuple):
     bad: str
     is_deployed: bool = True
     """False: what was to be taken back is not part of what is checked out."""
+    reverts: tuple[Reverted, ...] = ()
+    """What is taken back, newest first: the target itself, or what brought its changes into this history."""
 
 
-def revert_commit(repo: Repository, old: str, name: str, bad: str) -> PlannedCommit:
-    """A commit on top of `old` that undoes the named one: a three-way merge, so that what came later stays."""
-    if not repository.contains_commit(repo, old, bad):
-        return PlannedCommit(None, bad, bad, is_deployed=False)
-    parents = repo.git_line("rev-list", "--parents", "-n", "1", bad).split()[1:]
+class NotPartError(ActionError):
+    """Changes of a commit seem to be part of what runs, and nobody can tell what brought them."""
+
+
+def find_reverted(repo: Repository, old: str, name: str, target: str) -> tuple[Reverted, ...]:
+    """What is to be taken back so that the named commit is no part of `old` any more. Empty: nothing of it is there.
+
+    NotPartError: its changes are there, or may be, and no commit of this history is known to have brought them.
+    """
+    if repository.contains_commit(repo, old, target):
+        return (_reverted(repo, target, name),)
+    try:
+        found = history_search.find_equivalents(repo, old, target)
+    except ActionError as error:
+        raise NotPartError(
+            f"{name} is not part of what runs, and a commit with its changes was not found: {error}"
+        ) from None
+    if found:
+        return tuple(_reverted(repo, commit, f"{commit[:12]}, as which {name} runs,") for commit in found)
+    if history_search.leaves_no_trace(repo, old, target):
+        return ()
+    cure = "name the commit that brought them, or go back further with to:"
+    if repository.is_shallow(repo):
+        cure = f"fetch more history (git fetch --unshallow), {cure}"
+    raise NotPartError(
+        f"{name} is not part of what runs, though changes of it seem to be, and no commit with its changes was found among "
+        f"the newest {history_search.MAX_COMMITS} — {cure}"
+    )
+
+
+def _reverted(repo: Repository, commit: str, name: str) -> Reverted:
+    parents = repo.git_line("rev-list", "--parents", "-n", "1", commit).split()[1:]
     if not parents:
-        shallow = repo.git_line("rev-parse", "--is-shallow-repository") == "true"
-        cure = "fetch more history (git fetch --unshallow)" if shallow else "there is nothing before it to go back to"
+        cure = "there is nothing before it to go back to"
+        if repository.is_shallow(repo):
+            cure = "fetch more history (git fetch --unshallow)"
         raise ActionError(f"{name} has no parent here — {cure}")
-    inverse = create_commit(repo, repository.resolve_tree(repo, parents[0]), bad, "inverse")
-    merged = repo.git("merge-tree", "--write-tree", "--name-only", "--no-messages", "-z", old, inverse, ok=(0, 1, 129))
+    return Reverted(commit, parents[0] if len(parents) == 1 else mainline_parent(repo, commit, parents, name))
+
+
+def revert_commits(repo: Repository, old: str, name: str, target: str, reverts: Sequence[Reverted]) -> PlannedCommit:
+    """A commit on top of `old` that undoes these, newest first: three-way merges, so that what came later stays."""
+    if not reverts:
+        return PlannedCommit(None, target, target, is_deployed=False)
+    made = old
+    for reverted in reverts:
+        made = create_commit(repo, _tree_without(repo, made, reverted, name), old, "without it")
+    bad = reverts[-1].commit  # whatever has a later one has it, too
+    plan = PlannedCommit(None, target, bad, reverts=tuple(reverts))
+    tree = repository.resolve_tree(repo, made)
+    if tree == repository.resolve_tree(repo, old):
+        return plan
+    return plan._replace(commit=create_commit(repo, tree, old, _revert_message(repo, name, target, reverts)))
+
+
+def _tree_without(repo: Repository, onto: str, reverted: Reverted, name: str) -> str:
+    inverse = create_commit(repo, repository.resolve_tree(repo, reverted.parent), reverted.commit, "inverse")
+    merged = repo.git("merge-tree", "--write-tree", "--name-only", "--no-messages", "-z", onto, inverse, ok=(0, 1, 129))
     tree, *conflicts = [field for field in os.fsdecode(merged.stdout_bytes).split("\0") if field] or [""]
     if merged.exit_code == 129:
         raise ActionError("this git is too old to revert safely — install git 2.38 or newer")
@@ -43,13 +101,19 @@ def revert_commit(repo: Repository, old: str, name: str, bad: str) -> PlannedCom
             f"{name} cannot be taken back by itself: later commits changed the same lines of "
             f"{worktree_update.format_list(sorted(set(conflicts)))} — nothing was touched; go back further with to:"
         )
-    if tree == repository.resolve_tree(repo, old):
-        return PlannedCommit(None, bad, bad)
-    subject = repository.commit_subject(repo, bad)
-    reverts = f"This reverts commit {bad}"
-    reverts += f", reversing\nchanges made to {parents[0]}." if len(parents) > 1 else "."
-    message = f'Revert "{subject}"\n\n{reverts}\n\n{COMMIT_TRAILER}'
-    return PlannedCommit(create_commit(repo, tree, old, message), bad, bad)
+    return tree
+
+
+def _revert_message(repo: Repository, name: str, target: str, reverts: Sequence[Reverted]) -> str:
+    lines = []
+    for commit, parent in reverts:
+        parents = repo.git_line("rev-list", "--parents", "-n", "1", commit).split()[1:]
+        lines.append(f"This reverts commit {commit}")
+        lines[-1] += f", reversing\nchanges made to {parent}." if len(parents) > 1 else "."
+    if all(commit != target for commit, _ in reverts):
+        lines.append(f"Here it stood for {name}, which is commit {target} and no part of this history itself.")
+    subject = repository.commit_subject(repo, reverts[0].commit if len(reverts) == 1 else target)
+    return f'Revert "{subject}"\n\n' + "\n".join(lines) + f"\n\n{COMMIT_TRAILER}"
 
 
 def create_commit(repo: Repository, tree: str, parent: str, message: str) -> str:

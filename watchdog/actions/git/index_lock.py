@@ -15,14 +15,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from watchdog.actions.git import lock_files
 from watchdog.actions.git.open_tree import OpenTree
 from watchdog.actions.git.repository import Repository
 from watchdog.core.errors import ActionError
-from watchdog.host import child_process, landlock
+from watchdog.host import child_process
 
 _STALE_AFTER = 600.0
 _LOCK_TIMEOUT = 5.0  # a prompt or an editor asking for the status holds the lock for an instant
-_LOCK_SIGNATURE = b"trading-watchdog "
 _LOCK = "index.lock"
 _held_locks: set[Path] = set()  # by threads of this process
 _held_locks_guard = threading.Lock()
@@ -39,7 +39,7 @@ def hold_index_lock(repo: Repository) -> Iterator[None]:
                     _held_locks.add(lock)
                     break
         else:
-            raise _lock_error(lock)
+            raise _lock_error(repo)
         try:
             yield
         finally:
@@ -49,13 +49,21 @@ def hold_index_lock(repo: Repository) -> Iterator[None]:
                     folder.unlink(_LOCK)
 
 
-def ensure_unlocked(repo: Repository) -> None:
-    """Looks only: ActionError when the index stays locked by somebody who may be alive."""
+def ensure_unlocked(repo: Repository, *others: str) -> None:
+    """Looks only: ActionError when the index, HEAD, its branch or another ref that is to be written stays locked."""
     with OpenTree.open(repo.git_dir) as folder:
         for _ in child_process.poll_until(time.monotonic() + _LOCK_TIMEOUT):
-            if is_free(repo, folder):
+            is_index_free = is_free(repo, folder)
+            locks = [path for path in _ref_locks(repo, *others) if os.path.lexists(path)]
+            if is_index_free and not locks:
                 return
-    raise _lock_error(repo.git_dir / _LOCK)
+    raise _lock_error(repo) if not locks else ActionError(lock_files.describe_lock(locks[0], repo.folders))
+
+
+def _ref_locks(repo: Repository, *others: str) -> list[Path]:
+    """Where git locks HEAD, the branch that is checked out, and these."""
+    branch = repo.git_line("symbolic-ref", "--quiet", "HEAD", ok=(0, 1))
+    return [repo.git_dir / "HEAD.lock", *(repo.common_dir / f"{ref}.lock" for ref in (branch, *others) if ref)]
 
 
 def is_free(repo: Repository, folder: OpenTree) -> bool:
@@ -70,7 +78,7 @@ def remove_stale_lock(repo: Repository) -> bool:
     with OpenTree.open(repo.git_dir) as folder, _held_locks_guard, contextlib.suppress(OSError):
         if not is_free(repo, folder):
             return False
-        if folder.lstat(_LOCK) is not None and folder.read(_LOCK, 100).startswith(_LOCK_SIGNATURE):
+        if folder.lstat(_LOCK) is not None and folder.read(_LOCK, 100).startswith(lock_files.SIGNATURE):
             folder.unlink(_LOCK)
         return True
     return False
@@ -78,7 +86,7 @@ def remove_stale_lock(repo: Repository) -> bool:
 
 def _acquire(repo: Repository, folder: OpenTree) -> bool:
     """Create the lock with our mark in it, in one step: a lock without a mark would be taken for a stranger's."""
-    mark = _LOCK_SIGNATURE + f"{os.getpid()} {child_process.start_time(os.getpid()) or 0:.2f}\n".encode()
+    mark = lock_files.SIGNATURE + f"{os.getpid()} {child_process.start_time(os.getpid()) or 0:.2f}\n".encode()
     try:
         if folder.lstat(_LOCK) is not None:
             if not _is_stale(repo, folder):
@@ -94,9 +102,9 @@ def _acquire(repo: Repository, folder: OpenTree) -> bool:
 
 def remove_stale_ref_locks(repo: Repository, began: float, *others: str) -> None:
     """Clear locks of HEAD, its branch and other refs that nobody holds; `began`: just before our git was to take them."""
-    branch = repo.git_line("symbolic-ref", "--quiet", "HEAD", ok=(0, 1))
+    head, *refs = _ref_locks(repo, *others)
     with OpenTree.open(repo.git_dir) as own, OpenTree.open(repo.common_dir) as common:
-        locks = [(own, "HEAD.lock"), *((common, f"{ref}.lock") for ref in (branch, *others) if ref)]
+        locks = [(own, head.name), *((common, str(lock.relative_to(repo.common_dir))) for lock in refs)]
         for folder, lock in locks:
             with contextlib.suppress(OSError):
                 found = folder.lstat(lock)
@@ -104,7 +112,7 @@ def remove_stale_ref_locks(repo: Repository, began: float, *others: str) -> None
                     continue
                 if (
                     0 <= found.st_mtime - began < 60
-                    and landlock.look_outside(_lock_holder, repo, folder.path / lock) is None
+                    and lock_files.find_holder(folder.path / lock, repo.folders) is None
                 ):
                     folder.unlink(lock)  # our own git was killed while it held it
 
@@ -119,15 +127,16 @@ def _is_stale(repo: Repository, folder: OpenTree) -> bool:
         return True
     except OSError:  # no regular file, or not ours to read
         return False
-    if content.startswith(_LOCK_SIGNATURE):
-        pid, _, started = content[len(_LOCK_SIGNATURE) :].decode("ascii", "replace").strip().partition(" ")
+    if content.startswith(lock_files.SIGNATURE):
+        pid, _, started = content[len(lock_files.SIGNATURE) :].decode("ascii", "replace").strip().partition(" ")
         if not pid.isdecimal() or int(pid) == os.getpid():
             return True  # cut off while it was written, or ours from a thread that is gone: those alive are in _held
         return not child_process.is_running(int(pid), _seconds(started))
     if changed < child_process.boot_time() - child_process.START_TIME_TOLERANCE:
         return True
     return (
-        _file_time() - changed > _STALE_AFTER and landlock.look_outside(_lock_holder, repo, folder.path / _LOCK) is None
+        lock_files.file_time() - changed > _STALE_AFTER
+        and lock_files.find_holder(folder.path / _LOCK, repo.folders) is None
     )
 
 
@@ -138,44 +147,5 @@ def _seconds(text: str) -> float:
         return 0.0
 
 
-def _file_time() -> float:
-    """The kernel's time as it stamps files, of a file without a name."""
-    probe = os.memfd_create("now", os.MFD_CLOEXEC)
-    try:
-        return os.fstat(probe).st_mtime
-    finally:
-        os.close(probe)
-
-
-def _lock_holder(repo: Repository, lock: Path) -> str | None:
-    """A process that has the lock open, or a git at work in this tree (it closes the lock before it renames it).
-
-    Where another user's git is at work cannot be seen; a lock that it made is that user's.
-    """
-    import psutil  # 2 MB: paid by who meets a lock
-
-    try:
-        owner = lock.lstat().st_uid
-    except FileNotFoundError:
-        return None
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            name = process.name()
-            if name.startswith("git"):
-                try:
-                    here = Path(process.cwd())
-                    if not any(
-                        root == here or root in here.parents for root in (repo.work_tree, repo.git_dir, repo.common_dir)
-                    ):
-                        continue
-                except psutil.AccessDenied:
-                    if process.uids().effective != owner:
-                        continue
-                return f"{name} ({process.pid})"
-            if any(file.path == str(lock) for file in process.open_files()):
-                return f"{name} ({process.pid})"
-    return None
-
-
-def _lock_error(lock: Path) -> ActionError:
-    return ActionError(f"git is at work here: {lock} exists — wait for it to end, or remove the file if nothing runs")
+def _lock_error(repo: Repository) -> ActionError:
+    return ActionError(lock_files.describe_lock(repo.git_dir / _LOCK, repo.folders))

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 
 from watchdog.core.errors import ActionError
+from watchdog.host.file_metadata import give_metadata, read_metadata
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _WALK_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -162,7 +163,8 @@ class OpenTree:
             os.link(last, new_last, src_dir_fd=at, dst_dir_fd=new_at, follow_symlinks=False)
 
     def copy_file(self, name: str, to: OpenTree, new_name: str) -> None:
-        """A regular file once more, flushed to the disk: content, rights (setuid and setgid aside) and time. OSError."""
+        """A regular file once more, flushed to the disk: content, rights, attributes (as far as they are ours to give) and time.
+        Raises OSError."""
         source = self.open_file(name)
         try:
             was = os.fstat(source)
@@ -171,13 +173,42 @@ class OpenTree:
             try:
                 while chunk := os.read(source, _CHUNK):
                     write_all(copy, chunk)
-                os.fchmod(copy, was.st_mode & 0o777)
+                give_metadata(copy, read_metadata(source), owner_may_differ=True)
                 os.utime(copy, ns=(was.st_atime_ns, was.st_mtime_ns))
                 os.fsync(copy)
             finally:
                 os.close(copy)
         finally:
             os.close(source)
+
+    def copy_metadata(self, name: str, to: OpenTree, other: str) -> None:
+        """Another regular file gets the rights and attributes of this one, as far as they are ours to give. Raises OSError."""
+        source, copy = self.open_file(name), to.open_file(other)
+        try:
+            give_metadata(copy, read_metadata(source), owner_may_differ=True)
+        finally:
+            os.close(source)
+            os.close(copy)
+
+    @contextlib.contextmanager
+    def nearest_folder(self, name: str) -> Iterator[int]:
+        """Descriptor of the folder that it lies in, or would, were those made that are not there: the nearest that is."""
+        here = os.dup(self.fd)
+        try:
+            for part in _parts(name)[:-1]:
+                try:
+                    below = os.open(part, _WALK_FLAGS, dir_fd=here)
+                except FileNotFoundError:
+                    break
+                except OSError as problem:
+                    if problem.errno in _IN_THE_WAY:
+                        break  # a file or link, which goes
+                    raise
+                os.close(here)
+                here = below
+            yield here
+        finally:
+            os.close(here)
 
     def link_or_copy(self, name: str, to: OpenTree, new_name: str) -> None:
         """A second name for the file or link; a copy where the file system, or whose the file is, forbids that. OSError."""

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from watchdog.actions.git import lock_files
 from watchdog.actions.git.discovery import ensure_contained, ensure_owned, find_git_folders
 from watchdog.actions.git.open_tree import OpenTree
 from watchdog.core.errors import ActionError, MissingError
@@ -113,6 +114,8 @@ class Repository(NamedTuple):
         env = {**self._object_env(), **(env or {})}
         ran = _git(args, self.work_tree, self.deadline, data, env, cut_at or _MAX_OUTPUT)
         if ran.exit_code not in ok:
+            if (lock := lock_files.find_lock(ran.stderr, self.work_tree)) is not None:
+                raise ActionError(f"git {args[0]} failed: {lock_files.describe_lock(lock, self.folders)}")
             raise ActionError(
                 f"git {args[0]} failed: {child_process.last_lines(ran.stderr) or f'exit code {ran.exit_code}'}"
             )
@@ -124,6 +127,11 @@ class Repository(NamedTuple):
 
     def git_line(self, *args: str, ok: Sequence[int] = (0,)) -> str:
         return os.fsdecode(self.git(*args, ok=ok).stdout_bytes).strip()
+
+    @property
+    def folders(self) -> tuple[Path, Path, Path]:
+        """All that it consists of."""
+        return self.work_tree, self.git_dir, self.common_dir
 
     def _object_env(self) -> dict[str, str | None]:
         if self.object_dir is None:
@@ -137,6 +145,11 @@ class Repository(NamedTuple):
         """Raises ActionError once the deadline has passed: nobody waits any more for what goes on unsupervised."""
         if time.monotonic() >= self.deadline:
             raise ActionError("not done in time — raise timeout")
+
+    @property
+    def time_left(self) -> float:
+        """Seconds."""
+        return self.deadline - time.monotonic()
 
     def with_timeout(self, seconds: float) -> Repository:
         return self._replace(deadline=time.monotonic() + seconds)
@@ -244,6 +257,10 @@ def contains_commit(repo: Repository, commit: str, ancestor: str) -> bool:
 
 def has_commit(repo: Repository, commit: str) -> bool:
     return repo.git("cat-file", "-e", f"{commit}^{{commit}}", ok=(0, 1, 128)).exit_code == 0
+
+
+def is_shallow(repo: Repository) -> bool:
+    return repo.git_line("rev-parse", "--is-shallow-repository") == "true"
 
 
 def commit_subject(repo: Repository, commit: str) -> str:

@@ -30,9 +30,11 @@ from watchdog.actions.git.repository import (
 from watchdog.actions.values.editor import set_values
 from watchdog.actions.values.located_value import Value
 from watchdog.core.errors import ActionError
-from watchdog.host import atomic_file
+from watchdog.host import atomic_file, file_metadata
 
 _STAGING_PREFIX = ".trading-watchdog-"
+_FOLDERS = "folders"
+"""Within the staging folder: empty ones, which stand for those of the tree that went."""
 MAX_EDITED_FILE = 4 << 20
 """Bytes; flags are edited in files up to a quarter of that (`atomic_file.MAX_BYTES`)."""
 
@@ -114,7 +116,7 @@ def _path_states(repo: Repository, update: WorktreeUpdate) -> dict[str, tuple[bo
 
 def _is_obstructed(tree: OpenTree, path: str, removed: set[str]) -> bool:
     """Whether something that stays is in the path's way: a file or link where it needs a folder, or the reverse."""
-    for parent in reversed([str(each) for each in PurePosixPath(path).parents][:-1]):
+    for parent in reversed(_parents(path)):
         found = tree.lstat(parent)
         if found is None:
             break  # nothing is there, or it is below what the last turn let pass
@@ -131,8 +133,9 @@ def _is_obstructed(tree: OpenTree, path: str, removed: set[str]) -> bool:
     return False
 
 
-def apply_update(repo: Repository, update: WorktreeUpdate, reason: str) -> None:
-    """Make the work tree, the index and the branch those of the plan's new commit. ActionError: all is as it was."""
+def apply_update(repo: Repository, update: WorktreeUpdate, reason: str) -> tuple[str, ...]:
+    """Make the work tree, the index and the branch those of the plan's new commit; says what of the replaced files' rights
+    and attributes is not kept, in words. ActionError: all is as it was."""
     with OpenTree.open(repo.work_tree) as tree, index_lock.hold_index_lock(repo):
         try:
             if resolve_head(repo) != update.old_commit:
@@ -144,13 +147,14 @@ def apply_update(repo: Repository, update: WorktreeUpdate, reason: str) -> None:
             raise
         with staging:
             try:
-                _prepare_files(repo, update, tree, staging)
+                lost = _prepare_files(repo, update, tree, staging)
                 _replace_files(repo, update, tree, staging)
                 _update_index(repo, update, staging, update.old_commit, update.new_commit)
                 _update_branch(repo, update, staging, reason)
             except BaseException as problem:
                 _undo_update(repo.with_timeout(60), update, tree, staging, problem)
         clean_up(repo, update)
+        return lost
 
 
 def clean_up(repo: Repository, update: WorktreeUpdate) -> None:
@@ -200,6 +204,7 @@ def _open_staging(tree: OpenTree, update: WorktreeUpdate) -> OpenTree:
         if found.st_uid != os.geteuid() or found.st_mode & 0o077:
             staging.close()
             raise ActionError(f"{tree.path / name} was put there by somebody else — remove it")
+        file_metadata.remove_lists(staging.fd)  # else what git makes in it would get what the tree's top hands on
         staging.unlink(".gitignore")
         staging.create_file(".gitignore", b"*\n")
     except OSError as problem:
@@ -219,8 +224,8 @@ def _changed_meanwhile(paths: Sequence[str]) -> ActionError:
     return ActionError(f"changed by somebody else in the meantime: {format_list(paths)} — look at it")
 
 
-def _prepare_files(repo: Repository, update: WorktreeUpdate, tree: OpenTree, staging: OpenTree) -> None:
-    """The new files, ready to be renamed: right content and mode, on the disk."""
+def _prepare_files(repo: Repository, update: WorktreeUpdate, tree: OpenTree, staging: OpenTree) -> tuple[str, ...]:
+    """The new files, ready to be renamed: right content, rights and attributes, on the disk. Says which of those are not kept."""
     staging.remove_tree("new")
     staging.make_folder("new")
     for name in ("stage", "stage.lock"):
@@ -232,6 +237,7 @@ def _prepare_files(repo: Repository, update: WorktreeUpdate, tree: OpenTree, sta
     # A work tree of its own: line ends and filters are those that the new commit's .gitattributes say.
     at = {**index, "GIT_DIR": str(repo.git_dir), "GIT_WORK_TREE": str(staging.path / "new")}
     repo.git("checkout-index", "-f", "-q", "-z", "--stdin", data=names, env=at)
+    lost: dict[str, list[str]] = {}
     for path in paths:
         repo.check_deadline()
         ready, was = staging.lstat(f"new/{path}"), tree.lstat(path)
@@ -244,25 +250,33 @@ def _prepare_files(repo: Repository, update: WorktreeUpdate, tree: OpenTree, sta
                 os.ftruncate(file, 0)
                 os.lseek(file, 0, os.SEEK_SET)
                 write_all(file, content)
-            if was is not None and stat.S_ISREG(was.st_mode):
-                _copy_metadata(file, was)
+            for what in _give_metadata(file, tree, path, was):
+                lost.setdefault(what, []).append(path)
             os.fsync(file)
         finally:
             os.close(file)
+    return tuple(f"{what} of {format_list(files, 3)}" for what, files in sorted(lost.items()))
 
 
-def _copy_metadata(file: int, was: os.stat_result) -> None:
-    """Group and rights as they were, setuid and setgid never; only whether it may be run comes from the commit.
-
-    The owner is who we are: as with any checkout.
-    """
-    now = os.fstat(file)
-    if now.st_gid != was.st_gid:
-        with contextlib.suppress(PermissionError):  # a group that we are not in
-            os.fchown(file, -1, was.st_gid)
-    mode = was.st_mode & 0o666
-    os.fchmod(file, mode | (mode & 0o444) >> 2 if now.st_mode & stat.S_IXUSR else mode)
+def _give_metadata(file: int, tree: OpenTree, path: str, was: os.stat_result | None) -> tuple[str, ...]:
+    """Group, rights, lists and attributes as they were; only whether it may be run comes from the commit. A new file gets what
+    its folder hands on. Says what is not kept. The owner is who we are: as with any checkout."""
+    made = file_metadata.read_metadata(file)
+    runs = bool(made.mode & stat.S_IXUSR)
+    if was is None or not stat.S_ISREG(was.st_mode):
+        with tree.nearest_folder(path) as folder:
+            if file_metadata.has_default_list(folder):
+                given = file_metadata.inherited_metadata(folder, made, 0o777 if runs else 0o666)
+                return file_metadata.give_metadata(file, given, owner_may_differ=True)
+        return ()
+    current = tree.open_file(path)
+    try:
+        given = file_metadata.with_execution(file_metadata.read_metadata(current), allowed=runs)
+    finally:
+        os.close(current)
+    lost = file_metadata.give_metadata(file, given, owner_may_differ=True)
     atomic_file.ensure_newer_mtime(file, was)
+    return lost
 
 
 def apply_edits(content: bytes, path: str, edits: Sequence[Mapping[str, Value]]) -> tuple[bytes, list[str]]:
@@ -288,7 +302,7 @@ def _replace_files(repo: Repository, update: WorktreeUpdate, tree: OpenTree, sta
     for path in gone:
         repo.check_deadline()
         tree.rename(path, staging, f"old/{path}")
-        _remove_empty_parents(tree, path)
+        _remove_empty_parents(tree, path, staging)
     for path in come:
         repo.check_deadline()
         found = tree.lstat(path)
@@ -303,13 +317,37 @@ def _replace_files(repo: Repository, update: WorktreeUpdate, tree: OpenTree, sta
             tree.fsync("" if parent == "." else parent)
 
 
-def _remove_empty_parents(tree: OpenTree, path: str) -> None:
-    """Git keeps no empty folders."""
-    for parent in [str(each) for each in PurePosixPath(path).parents][:-1]:
+def _remove_empty_parents(tree: OpenTree, path: str, staging: OpenTree | None = None) -> None:
+    """Git keeps no empty folders. In `staging` each leaves an empty one with its rights and lists, until all is done."""
+    for parent in _parents(path):
         try:
+            with tree.subfolder(parent) as folder:
+                was = file_metadata.read_metadata(folder.fd)
             tree.remove_folder(parent)
+            if staging is not None:
+                _make_folder(staging, f"{_FOLDERS}/{parent}", was)
         except OSError:
             return
+
+
+def _restore_parents(tree: OpenTree, path: str, staging: OpenTree) -> None:
+    """Those that were removed, as they were."""
+    for parent in reversed(_parents(path)):
+        if tree.lstat(parent) is None and staging.lstat(f"{_FOLDERS}/{parent}") is not None:
+            with staging.subfolder(f"{_FOLDERS}/{parent}") as kept:
+                _make_folder(tree, parent, file_metadata.read_metadata(kept.fd))
+
+
+def _make_folder(tree: OpenTree, name: str, was: file_metadata.FileMetadata) -> None:
+    with contextlib.suppress(FileExistsError), tree.parent(name, create=True) as (at, last):
+        os.mkdir(last, dir_fd=at)
+    with tree.subfolder(name) as folder:
+        file_metadata.give_metadata(folder.fd, was, owner_may_differ=True)
+
+
+def _parents(path: str) -> list[str]:
+    """Innermost first, without the tree's top."""
+    return [str(each) for each in PurePosixPath(path).parents][:-1]
 
 
 def _ready_index(update: WorktreeUpdate) -> str:
@@ -331,6 +369,7 @@ def _update_index(repo: Repository, update: WorktreeUpdate, staging: OpenTree, o
         repo.git("read-tree", "-i", "-m", old, new, env=env)
         repo.git("update-index", "-q", "--refresh", env=env, ok=(0, 1))
         staging.copy_file("index", own, _ready_index(update))
+        own.copy_metadata("index", own, _ready_index(update))
         own.rename(_ready_index(update), own, "index")
         own.fsync()
 
@@ -371,6 +410,7 @@ def _restore_old_files(repo: Repository, update: WorktreeUpdate, tree: OpenTree,
         old, new = expected_entries(update, change)
         saved = f"old/{change.path}"
         if change.path in after and old is not None and old != new and staging.lstat(saved) is not None:
+            _restore_parents(tree, change.path, staging)
             staging.rename(saved, tree, change.path)
     index = staged_entries(repo, update.old_commit)
     if any(change.path in index for change in update.changes):

@@ -84,6 +84,10 @@ class Sandbox:
             bare.git("symbolic-ref", "HEAD", branch)
         else:
             bare.git("update-ref", "--no-deref", "HEAD", repository.resolve_head(repo))
+        for logs, ref in ((repo.git_dir, "HEAD"), *([(repo.common_dir, branch)] if branch else [])):
+            if (source := logs / "logs" / ref).is_file():  # what ran here before tells the sides of a merge apart
+                (copy / ".git" / "logs" / ref).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, copy / ".git" / "logs" / ref)
         self._repositories[repo.work_tree] = copy
         names = repo.git("ls-files", "-z", "--cached", "--others", "--exclude-standard").stdout_bytes.split(b"\0")
         left = _MAX_BYTES
