@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, BinaryIO, ClassVar, Literal, Self
 
@@ -23,6 +23,8 @@ from watchdog.host.folder import Folder, ensure_owner_can_stay, open_folder, res
 
 _NO_BACKUP_CURE = "see whether the bot writes one"
 _CHUNK = 1 << 20
+_LOOK_TIMEOUT = 20.0
+"""Seconds that looking at a file may take."""
 _JSON_LIMIT = 64 << 20
 _DATABASE_SUFFIXES = ("-wal", "-journal")
 
@@ -115,10 +117,17 @@ class RestoreAction(ActionModel):
 
     def state(self, captured: JsonObject) -> StepState:
         try:
-            now = _sha256(Path(captured["file"]), time.monotonic() + 20)
+            now = _sha256(Path(captured["file"]), time.monotonic() + _LOOK_TIMEOUT)
         except ActionError:
             return "unknown"
         return "after" if now == captured["new"] else "before" if now == captured["old"] else "other"
+
+    def deviations(self, captured: JsonObject) -> Mapping[str, str]:
+        """Where another file is meant by now, and is not what was restored. What the bot makes of the one is its own business."""
+        path = resolve(self.repo, self.file)
+        if str(path) == captured["file"] or _sha256(path, time.monotonic() + _LOOK_TIMEOUT) == captured["new"]:
+            return {}
+        return {str(path): f"{Path(self.repo or '', self.file)} now leads to {path}, which was not restored"}
 
     def _verify_backup(self, backup: Path, found: str) -> None:
         """A backup that was cut off would make things worse. Raises ActionError."""

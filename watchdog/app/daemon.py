@@ -18,6 +18,7 @@ from watchdog.app.deploy_watch import TargetInspector
 from watchdog.app.ended_topics import tell_ended
 from watchdog.app.history_saver import HistorySaver
 from watchdog.app.journal_health import JournalHealth
+from watchdog.app.latch_watch import LatchWatch
 from watchdog.app.own_journal import make_own
 from watchdog.app.reload import WATCH_INTERVAL, Reloader
 from watchdog.app.requests import RequestHandler
@@ -127,6 +128,9 @@ class Daemon:
             self.journal, self._lock, self.outbox, self._notify, wall_clock, self._fail
         )
         self._inspector = TargetInspector(self.journal, wall_clock, self._notify, self._executor)
+        self._latches = LatchWatch(
+            self.pipeline, self._executor, self._inspector.offload, wall_clock, self._notify, self._lock
+        )
         self.rollback = RollbackRunner(self._rollback_context())
         self.request_handler = RequestHandler(self.pipeline, self.journal, self._standing.changes)
         self._reloader = Reloader(
@@ -343,8 +347,8 @@ class Daemon:
     async def _inspect_targets(self) -> None:
         try:
             await self._inspector.inspect(self.config.targets)
-            at_end = self.journal.incidents.list_targets_with_open_incident()  # its last message says what still is so
-            await self._standing.look(at_end)
+            await self._latches.inspect(self.rollback.wake)
+            await self._standing.look(self.journal.incidents.list_targets_with_open_incident())  # for its last message
         except JournalUnavailableError as error:
             self._journal_health.record_failure(error)
 

@@ -147,8 +147,13 @@ INSERT INTO told SELECT DISTINCT m.channel, 'latch of ' || i.target FROM message
   JOIN target t ON t.name = i.target WHERE t.latched IS NOT NULL AND m.created >= t.latched AND m.severity != 'info'
 """
 
+# When it was seen that somebody has undone what a step made so, while a latch holds it.
+_UNDONE = """
+ALTER TABLE step ADD COLUMN undone INTEGER
+"""
+
 MIGRATIONS = (
     *(_INITIAL, _APPROVALS_AND_UNDO, _STEP_DIFF, _BASELINES, _TARGET_LOCATION),
-    *(_STATE_PER_TARGET, _PROVENANCE, _TOLD),
+    *(_STATE_PER_TARGET, _PROVENANCE, _TOLD, _UNDONE),
 )
 SCHEMA_VERSION = len(MIGRATIONS)

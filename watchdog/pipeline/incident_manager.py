@@ -17,6 +17,7 @@ from watchdog.journal import incidents, runs
 from watchdog.journal.storage import Journal, Transaction
 from watchdog.journal.topics import (
     BLIND,
+    held_topic,
     latch_topic,
     plan_topic,
     refusal_topic,
@@ -394,7 +395,7 @@ class IncidentManager:
         number = None if incident is None else incident.id
         tx.timeline.add_event("resumed", f"resumed by {who}", now, incident=number, target=target)
         log.warning("%s: resumed by %s", target, who)
-        ends: tuple[str, ...] = (latch_topic(target),)
+        ends: tuple[str, ...] = (latch_topic(target), held_topic(target))
         if incident is not None:
             tx.incidents.close_incident(incident.id, now)
             self.forget_refusals(number)
