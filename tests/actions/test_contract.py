@@ -259,6 +259,7 @@ def test_what_it_leaves_behind_is_asked_of_the_world(name: str, target: Target) 
     assert [(change.how, change.what.replace(commit, "COMMIT")) for change in left] == LEFT_BY_STEP.get(name, [])
     if step.lasting_changes(captured):
         assert set(step.lasting_states(captured)) == {"after"}
+    assert step.deviations(captured) == {}
     assert set(ahead.values()) <= {"before"}
 
 

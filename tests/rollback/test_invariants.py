@@ -138,6 +138,8 @@ class PropertyHarness(PipelineHarness):
                 return {"file": "/nowhere"}
             case "state":
                 return "after" if name in self.done_steps else "before"
+            case "deviations":
+                return {}
             case "apply":
                 if self.broken:
                     raise ActionError("it does not work tonight")

@@ -7,7 +7,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, BinaryIO, ClassVar, Literal, NamedTuple, Self
@@ -141,6 +141,15 @@ class ArchiveAction(ActionModel):
             return "after" if archive.is_file() else "other"
         except (ActionError, OSError):
             return "unknown"
+
+    def deviations(self, captured: JsonObject) -> Mapping[str, str]:
+        """Where something else is meant by now, which was not archived."""
+        now = {name: resolve(self.repo, name, follow_last=False) for name in self.paths}
+        return {
+            str(path): f"{Path(self.repo or '', name)} now leads to {path}, which was not archived"
+            for name, path in now.items()
+            if str(path) not in captured["paths"] and os.path.lexists(path)
+        }
 
     def _resolve(self, name: str) -> Path:
         """Where it really is; what lies behind a link is not ours to move."""

@@ -143,7 +143,7 @@ class FlagAction(ActionModel):
             said = name if isinstance(value, bool) else f"{name} = {_format_literal(value)}"
             found.append(
                 LastingChange(
-                    thing=f"{Path(self.repo or '', self.file)}: {name}",
+                    thing=self._thing(name),
                     how=("on" if value else "off") if isinstance(value, bool) else "set",
                     what=said if was is None or isinstance(value, bool) else f"{said} (was {was})",
                     was=was,
@@ -161,6 +161,35 @@ class FlagAction(ActionModel):
                 return ["other"] * len(names)
             raise
         return [self._value_state(content, name, captured["was"][name]) for name in names]
+
+    def deviations(self, captured: JsonObject) -> Mapping[str, str]:
+        """Also where another file is meant by now: its values count, for the bot reads that one."""
+        path = self._resolved_path()
+        where = (
+            "" if str(path) == captured["file"] else f"{Path(self.repo or '', self.file)} now leads to {path}, where "
+        )
+        try:
+            content = atomic_file.read_bytes(path)
+        except ActionError:
+            if self._was_removed(path):
+                return {self._thing(name): f"there is no file {path} any more" for name in self.set}
+            raise
+        found = {name: self._describe_other(content, name) for name in self.set}
+        return {self._thing(name): f"{where}{text}" for name, text in found.items() if text is not None}
+
+    def _describe_other(self, content: bytes, name: str) -> str | None:
+        """What that name is instead; None: it is as it should be."""
+        try:
+            if editor.has_values(content, self.file, {name: self.set[name]}):
+                return None
+            return f"{name} = {get_values(content, self.file, (name,))[name]}"
+        except UnreadableError:
+            raise
+        except ActionError:
+            return f"{name} is not set any more"
+
+    def _thing(self, name: str) -> str:
+        return f"{Path(self.repo or '', self.file)}: {name}"
 
     def _value_state(self, content: bytes, name: str, was: str) -> StepState:
         try:

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -148,6 +148,11 @@ class ProcessAction(ActionModel):
     def lasting_states(self, captured: JsonObject) -> Sequence[StepState]:
         runs = find_process(self._bound_spec(), _noted_bot(captured)) is not None
         return ("after" if runs is (self._operation != "stop") else "before",)
+
+    def deviations(self, captured: JsonObject) -> Mapping[str, str]:
+        if self._operation != "stop" or (bot := find_process(self._bound_spec(), _noted_bot(captured))) is None:
+            return {}
+        return {change.thing: f"process {bot.pid} runs" for change in self.lasting_changes(captured)}
 
     def _is_newer(self, bot: RunningProcess, captured: JsonObject) -> bool:
         if captured["pid"] is None:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, BinaryIO, ClassVar, Literal, Self
 
@@ -31,8 +31,9 @@ from watchdog.host.folder import Folder, ensure_owner_can_stay, open_folder, res
 
 _NO_BACKUP_CURE = "see whether the bot writes one"
 _CHUNK = 1 << 20
+_LOOK_TIMEOUT = 20.0
+"""Seconds that looking at a file may take."""
 _JSON_LIMIT = 64 << 20
-_LOOK_TIMEOUT_S = 20.0
 _DATABASE_SUFFIXES = ("-wal", "-journal")
 
 
@@ -128,12 +129,19 @@ class RestoreAction(ActionModel):
     def state(self, captured: JsonObject) -> StepState:
         """Clears away what a crash left beside the file, too."""
         try:
-            now = _sha256(Path(captured["file"]), time.monotonic() + _LOOK_TIMEOUT_S)
+            now = _sha256(Path(captured["file"]), time.monotonic() + _LOOK_TIMEOUT)
         except ActionError:
             return "unknown"
         if now != captured["new"]:
             _remove_leftovers(captured)
         return "after" if now == captured["new"] else "before" if now == captured["old"] else "other"
+
+    def deviations(self, captured: JsonObject) -> Mapping[str, str]:
+        """Where another file is meant by now, and is not what was restored. What the bot makes of the one is its own business."""
+        path = resolve(self.repo, self.file)
+        if str(path) == captured["file"] or _sha256(path, time.monotonic() + _LOOK_TIMEOUT) == captured["new"]:
+            return {}
+        return {str(path): f"{Path(self.repo or '', self.file)} now leads to {path}, which was not restored"}
 
     def _verify_backup(self, backup: Path, found: str) -> None:
         """A backup that was cut off would make things worse. Raises ActionError."""
@@ -217,7 +225,7 @@ def _replace(
                 return file.tell(), lost
         except BaseException:
             with contextlib.suppress(OSError, ActionError):
-                if kept and _digest_of(folder, name, time.monotonic() + _LOOK_TIMEOUT_S) != captured["new"]:
+                if kept and _digest_of(folder, name, time.monotonic() + _LOOK_TIMEOUT) != captured["new"]:
                     _remove_aside(folder, name, captured)
             raise
 
@@ -262,7 +270,7 @@ def _remove_aside(folder: Folder, name: str, captured: JsonObject) -> None:
     aside = Path(captured["aside"]).name
     if folder.has(aside) and (
         (folder.has(name) and os.path.samestat(folder.stat(aside), folder.stat(name)))
-        or _digest_of(folder, aside, time.monotonic() + _LOOK_TIMEOUT_S) == captured["old"]
+        or _digest_of(folder, aside, time.monotonic() + _LOOK_TIMEOUT) == captured["old"]
     ):
         folder.unlink(aside)
         folder.sync()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal, Self
 
 from pydantic import field_validator, model_validator
@@ -99,7 +99,7 @@ class SystemdAction(ActionModel):
         return f"{self._operation}{' and mask' if self.mask else ''} {self._unit_name}"
 
     def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:  # noqa: ARG002
-        """``{"unit", "invocation", "active", "sub", "result", "restarts"}`` as systemd says it."""
+        """``{"unit", "invocation", "active", "sub", "result", "restarts", "folder"}`` as systemd says it."""
         status = self._unit_status()
         return {
             "unit": self._unit_name,
@@ -108,6 +108,7 @@ class SystemdAction(ActionModel):
             "sub": status.sub,
             "result": status.result,
             "restarts": "" if status.restarts is None else str(status.restarts),
+            "folder": status.folder,
         }
 
     def preview(self, captured: JsonObject) -> str:
@@ -195,6 +196,20 @@ class SystemdAction(ActionModel):
             None: "after" if runs else "before",
         }
         return [states[change.how] for change in self.lasting_changes(captured)]
+
+    def deviations(self, captured: JsonObject) -> Mapping[str, str]:
+        status = unit_status(self._unit_name)
+        if status.load == "not-found":
+            raise ActionError(f"systemd knows no unit {self._unit_name}")
+        unit, found = full_unit_name(self._unit_name), dict[str, str]()
+        if self._operation == "stop" and status.active not in ("inactive", "failed"):
+            found[f"unit {unit}"] = f"{unit} is {status.describe()}"
+        if self.mask and not status.cannot_be_masked:
+            found[f"mask of {unit}"] = f"{unit} is masked no more"
+        was = captured.get("folder")  # not noted by an older version
+        if self._operation != "stop" and was is not None and status.folder != was:
+            found[f"unit {unit}"] = f"{unit} now runs in {status.folder or '/'}, and ran in {was or '/'}"
+        return found
 
     def _unit_status(self) -> UnitStatus:
         """What systemd knows of the unit. Raises ActionError when it knows none, or cannot be asked."""

@@ -17,6 +17,7 @@ from watchdog import __version__
 from watchdog.app.deploy_watch import TargetInspector
 from watchdog.app.ended_topics import tell_ended
 from watchdog.app.journal_health import JournalHealth
+from watchdog.app.latch_watch import LatchWatch
 from watchdog.app.own_journal import make_own
 from watchdog.app.reload import WATCH_INTERVAL, Reloader
 from watchdog.app.reload_guard import BY_START, ReloadGuard
@@ -134,6 +135,9 @@ class Daemon:
             self.journal, self._lock, self.outbox, self._notify, wall_clock, self._fail
         )
         self._inspector = TargetInspector(self.journal, wall_clock, self._notify, self._executor)
+        self._latches = LatchWatch(
+            self.pipeline, self._executor, self._inspector.offload, wall_clock, self._notify, self._lock
+        )
         self.rollback = RollbackRunner(
             make_rollback_context(
                 self.pipeline,
@@ -371,8 +375,8 @@ class Daemon:
     async def _inspect_targets(self) -> None:
         try:
             await self._inspector.inspect(self.config.targets)
-            at_end = self.journal.incidents.list_targets_with_open_incident()  # its last message says what still is so
-            await self._standing.look(at_end)
+            await self._latches.inspect(self.rollback.wake)
+            await self._standing.look(self.journal.incidents.list_targets_with_open_incident())  # for its last message
         except JournalUnavailableError as error:
             self._journal_health.record_failure(error)
 

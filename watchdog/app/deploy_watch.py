@@ -125,7 +125,7 @@ class TargetInspector:
         self._journal = journal
         self._clock = clock
         self._notify = notify
-        self._offload = ThreadOffload(None, "inspecting")
+        self.offload = ThreadOffload(None, "inspecting")
         self._recently_acted: set[str] = set()
 
     def note_run_ended(self, target: str) -> None:
@@ -140,7 +140,7 @@ class TargetInspector:
         run_just_ended = name in self._recently_acted
         call_deadline.set(time.monotonic() + _INSPECTION_TIMEOUT)
         try:
-            snapshot = await self._offload(
+            snapshot = await self.offload(
                 name,
                 _INSPECTION_TIMEOUT,
                 inspect_target,
@@ -159,7 +159,7 @@ class TargetInspector:
         call_deadline.set(time.monotonic() + _MARK_TIMEOUT)
         if self._watch.record(name, snapshot, caused_by_us, self._clock()) and target.repo is not None:
             try:
-                await self._offload(
+                await self.offload(
                     name, _MARK_TIMEOUT, self._executor.call, target, record_good_commit, target.repo, self._clock()
                 )
             except ActionError as error:
@@ -168,4 +168,4 @@ class TargetInspector:
                 log.warning("%s: its repository is slow; the last good commit is marked at another time", name)
 
     def close(self) -> None:
-        self._offload.close()
+        self.offload.close()

@@ -16,6 +16,7 @@ from watchdog.journal.storage import Journal
 from watchdog.journal.topics import channel_topic
 from watchdog.pipeline.past_runs import list_past_runs
 from watchdog.pipeline.pipeline import Pipeline
+from watchdog.rollback.held import list_undone
 from watchdog.rollback.recover_stages import find_cure
 from watchdog.rollback.standing import StandingChange, describe_standing
 from watchdog.rules import BaselineState, scoped_query, unit_mismatch
@@ -181,6 +182,7 @@ def _target_status(
         "acked_by": None if incident is None else incident.acked_by,
         "plan": plan,
         "held": pipeline.incident_manager.hold_reason(name, now),
+        "undone": list_undone(journal, name, now),
         "left": describe_standing(standing),
         "standing": [one._asdict() | {"back": cure(one)} for one in standing],
         "budget": [

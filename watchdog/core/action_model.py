@@ -111,6 +111,13 @@ class ActionModel(ConfigModel):
             raise ActionError(f"whether “{self.describe()}” still holds cannot be told")
         return (seen,) * len(self.lasting_changes(captured))
 
+    def deviations(self, captured: JsonObject) -> Mapping[str, str]:
+        changes = self.lasting_changes(captured)
+        if all(change.how is None for change in changes):
+            return {}
+        seen = zip(changes, self.lasting_states(captured), strict=True)
+        return {one.thing: f"not {one.what}" for one, state in seen if one.how is not None and state != "after"}
+
     def noop_reason(self, captured: JsonObject) -> NoopReason:  # noqa: ARG002
         return "so already"
 

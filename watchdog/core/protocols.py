@@ -350,6 +350,12 @@ class Action(Protocol):
         it; `other`: somebody made something else of it since. Raises ActionError when it cannot be looked at."""
         ...
 
+    def deviations(self, captured: JsonObject) -> Mapping[str, str]:
+        """What of that which it has made so, or found so, is other by now: the thing, as `lasting_changes` names it → what is
+        so instead, for people. Looked at anew by the names that the plan has, since a link on the way may lead elsewhere by now.
+        Empty: all of it is so, or nobody can say what should be. Raises ActionError when it cannot be looked at."""
+        ...
+
     def noop_reason(self, captured: JsonObject) -> NoopReason:
         """Why there is nothing to do, when `state` says `after` of what was just captured."""
         ...

@@ -12,6 +12,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ from watchdog.core.model import JsonObject
 from watchdog.host import file_metadata
 from watchdog.host.atomic_file import hidden_name, replacement
 from watchdog.host.folder import Folder, open_folder
+from watchdog.host.trust import user_name
 
 _MAX_FOLDERS = 4
 """Above a file, of which it is noted what they were."""
@@ -107,6 +109,19 @@ def _folders_above(path: Path) -> Iterator[JsonObject]:
     for parent in list(path.parents)[:_MAX_FOLDERS]:
         with open_folder(parent) as folder:
             yield file_metadata.folder_to_json(file_metadata.read_metadata(folder.fd))
+
+
+def last_writer(path: Path) -> str | None:
+    """``config.py was written at 2026-01-31 12:00:00 UTC and belongs to ada``; None: there is no such file. Raises ActionError."""
+    try:
+        with open_folder(path.parent) as folder:
+            found = folder.stat(path.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise ActionError(f"{path} cannot be looked at: {error.strerror}") from None
+    when = datetime.fromtimestamp(found.st_mtime, UTC)
+    return f"{path} was written at {when:%Y-%m-%d %H:%M:%S} UTC and belongs to {user_name(found.st_uid)}"
 
 
 def list_files(touched: tuple[Path, ...]) -> list[tuple[Path, int]]:

@@ -30,6 +30,7 @@ _PROPERTIES = (
     "FragmentPath",
     "NRestarts",
     "MainPID",
+    "WorkingDirectory",
 )
 _NO_SYSTEMD = "there is no systemd to ask here: describe the bot as a process, with do: process"
 _NO_BUS = "systemd answers a user who is not root over D-Bus: apt-get install dbus polkitd"
@@ -57,6 +58,8 @@ class UnitStatus(NamedTuple):
     """Restarts by systemd itself; None where systemd counts none (before 235, or no service)."""
     main_pid: int | None
     """0: it does not run. None: no service, and so without a main process."""
+    folder: str = ""
+    """In which it is started, as its file says; empty: the root of the file system."""
 
     @property
     def in_transition(self) -> bool:
@@ -105,6 +108,7 @@ def unit_status(unit: str, timeout_ms: float = QUERY_TIMEOUT_MS) -> UnitStatus:
         file=said["FragmentPath"],
         restarts=int(said["NRestarts"]) if said["NRestarts"] else None,
         main_pid=int(said["MainPID"]) if said["MainPID"] else None,
+        folder=said["WorkingDirectory"],
     )
 
 

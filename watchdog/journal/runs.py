@@ -108,6 +108,9 @@ class Step:
     diff: str = ""
     """The lines it changes, without what stands around them: those may be nobody else's business."""
 
+    undone: Millis | None = None
+    """When it was seen that somebody has undone it while a latch holds it; None: it holds, or nothing holds it."""
+
     @property
     def id(self) -> StepId:
         return StepId(self.run, self.phase, self.level, self.n)
@@ -175,7 +178,7 @@ class SqlRunReader(SqlRepository):
     def list_steps(self, run: int) -> list[Step]:
         rows = self._sql.query(
             "SELECT run, phase, level, n, say, status, before, detail, started, ended, child_pid, child_started,"
-            " tries, diff FROM step"
+            " tries, diff, undone FROM step"
             " WHERE run = ? ORDER BY started, CASE phase WHEN 'before' THEN 0 WHEN 'level' THEN 1 ELSE 2 END, level, n",
             run,
         )
@@ -243,6 +246,11 @@ class SqlRunWriter(SqlRepository):
             detail,
             now,
             *step,
+        )
+
+    def mark_undone(self, step: StepId, since: Millis | None) -> None:
+        self._sql.execute(
+            "UPDATE step SET undone = ? WHERE run = ? AND phase = ? AND level = ? AND n = ?", since, *step
         )
 
     def record_child(self, step: StepId, pid: int, started: float) -> None:

@@ -32,6 +32,11 @@ def latch_topic(target: str) -> str:
     return f"latch of {target}"
 
 
+def held_topic(target: str) -> str:
+    """That what its latch holds is no longer so."""
+    return f"what the latch of {target} holds"
+
+
 def suppression_topic(kind: str, subject: str) -> str:
     """A hold on a target, a silence of a rule."""
     return f"{kind} of {subject}"

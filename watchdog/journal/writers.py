@@ -105,6 +105,9 @@ class RunWriter(Protocol):
 
     def end_step(self, step: StepId, status: StepStatus, detail: str, now: Millis) -> None: ...
 
+    def mark_undone(self, step: StepId, since: Millis | None) -> None:
+        """Since when somebody has undone what the step made so, as far as it was seen; None: it is so again."""
+
     def record_child(self, step: StepId, pid: int, started: float) -> None:
         """The process that a step started: it may outlive us."""
 

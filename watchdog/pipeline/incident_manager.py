@@ -15,7 +15,7 @@ from watchdog.core.telemetry import Telemetry, log
 from watchdog.core.units import format_duration, format_value
 from watchdog.journal import incidents, runs
 from watchdog.journal.storage import Journal, Transaction
-from watchdog.journal.topics import BLIND, latch_topic, refusal_topic
+from watchdog.journal.topics import BLIND, held_topic, latch_topic, refusal_topic
 from watchdog.pipeline.firing import FiringNews, describe_trip, plan_at_work_for
 from watchdog.pipeline.guard_inputs import gather_guard_inputs
 from watchdog.pipeline.halt_circumstances import record_circumstances
@@ -381,7 +381,7 @@ class IncidentManager:
         number = None if incident is None else incident.id
         tx.timeline.add_event("resumed", f"resumed by {who}", now, incident=number, target=target)
         log.warning("%s: resumed by %s", target, who)
-        ends: tuple[str, ...] = (latch_topic(target),)
+        ends: tuple[str, ...] = (latch_topic(target), held_topic(target))
         if incident is not None:
             tx.incidents.close_incident(incident.id, now)
             self.forget_refusals(number)

@@ -87,7 +87,7 @@ class Pipeline:
         if restore_history is not None:
             restore_history(self.store, now)
         self.started_at = now
-        self._automatic_plans = automatic_plans
+        self.automatic_plans = automatic_plans
         self._machines = {
             StateKey(*key): skip_gap(machine_from_state(state), now) for key, state in journal.machines.list_machines()
         }
@@ -367,7 +367,7 @@ class Pipeline:
                     for check, verdict in verdicts
                     if check.target == target
                 ]
-                if self._automatic_plans:
+                if self.automatic_plans:
                     visibility = Visibility(self.started_at, blind_reason(self.config, self._machines, target))
                     affected |= self.incident_manager.start_plans(tx, target, judged, visibility, news[target], now)
                 is_over = self.incident_manager.close_if_resolved(tx, target, self.is_firing(target), now, news[target])

@@ -14,6 +14,8 @@ from watchdog.journal.runs import PlanRun
 from watchdog.journal.storage import Journal
 from watchdog.plans.models import Halt, Repair, parse_plan
 
+KEPT_BY = "keep: "
+"""How what started a run begins when it is a halt that puts back what somebody has undone under the latch."""
 _NO_END: Millis = 2**62
 
 
@@ -40,6 +42,8 @@ def repairs_follow_until(runs: Iterable[PlanRun]) -> Millis | None:
     """
     until: Millis | None = None
     for run in runs:
+        if run.kind == "halt" and run.by.startswith(KEPT_BY) and run.outcome in (None, "proven"):
+            continue  # it makes nothing so that the halt ahead of it had not
         if run.kind == "halt":
             window = repair_window(run)
             if window is None or run.outcome not in (None, "proven"):

@@ -104,6 +104,9 @@ class Halt(ConfigModel):
     off stays off. When not said, it overtakes repairs for good."""
     repair_within: Duration = 60 * 60_000
     """With `after: repair`: so long after it is proven a repair may still begin."""
+    keep: bool = False
+    """What it has made safe is put back when somebody undoes it while the target is latched, three times an hour at most. When
+    not said, people are told."""
     recover: FrozenList[Level] = ()
     """The way back to work, stage by stage, after a person has said resume."""
 

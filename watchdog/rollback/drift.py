@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from watchdog.core.errors import ActionError
 from watchdog.core.protocols import Action
 from watchdog.journal.runs import Step
 from watchdog.rollback.executor import StepExecutor, StoppedError
@@ -43,6 +44,41 @@ async def check_unchanged(executor: StepExecutor, halts: Sequence[StepExecutor] 
         if state != "after":
             what = "was undone" if state == "before" else "was changed" if state == "other" else "cannot be read"
             raise StoppedError(f"somebody else is at work: {row.say} {what}")
+
+
+class Deviation(NamedTuple):
+    """Of what the last row has made so: something is other where it is looked at anew, or nobody can say."""
+
+    reason: str
+    seen: bool
+    """False: it could not be looked at."""
+
+
+async def find_deviation(executor: StepExecutor) -> Deviation | None:
+    """Whether what runs is what the last row's steps have made so: their files, commits and units by the names that the plan has.
+    What a step captured says where it acted; a link may lead elsewhere since. None: it is."""
+    rows = [row for row in executor.step_rows() if (row.phase, row.level) == executor.row and row.before is not None]
+    done = [(row, executor.resolve_action(row)) for row in rows if row.status in ("done", "skipped")]
+    made = [(row, action) for row, action in done if action is not None and _leaves_files_or_units(row, action)]
+    for n, (row, action) in enumerate(made):
+        later = made[n + 1 :]
+        if any(_overwrites(each, (row, action)) for each in later):
+            continue
+        replaced = {change.thing for _, each in later for change in each.lasting_changes()}
+        try:
+            found = await executor.find_deviations(action, row.before or {})
+        except ActionError as error:
+            return Deviation(f"whether “{row.say}” is what runs cannot be told: {error}", seen=False)
+        if other := [text for thing, text in found.items() if thing not in replaced]:
+            return Deviation(f"{row.say}, and yet {'; '.join(other)}", seen=True)
+    return None
+
+
+def _leaves_files_or_units(row: Step, action: Action) -> bool:
+    """What else a step has done is proven by what the plan says: its checks are programs and pages, not to be asked each second."""
+    return (
+        action.persistent or bool(action.touched_paths(row.before or {}) or action.unit_operations) or action.stops_bot
+    )
 
 
 class UndoneHalt(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import ParamSpec, TypeVar, cast
 
@@ -69,6 +69,8 @@ class StepExecutor:
         self.location = location
         self.failures: list[str] = []
         """Steps that failed and were passed over (`on_error: continue`)."""
+        self.row: tuple[StepPhase, int] | None = None
+        """The row whose steps were done last."""
         self._context = context
         self._check_interrupted = check_interrupted
         self._wait = wait
@@ -84,7 +86,7 @@ class StepExecutor:
 
         Raises StepFailedError at the first that failed, StoppedError when nobody can tell.
         """
-        changed = False
+        changed, self.row = False, (phase, level)
         lacking: list[str] = []
         if self._run.kind == "halt":  # its next level does not wait for what hangs in this one, or in an earlier halt
             self._offload_key = f"halt {self._run.target} {self._run.id} {level}"
@@ -332,6 +334,11 @@ class StepExecutor:
             return cast(StepState, await self.run_in_thread(PROBE_TIMEOUT_S, action.state, before))
         except ActionError:
             return "unknown"
+
+    async def find_deviations(self, action: Action, before: JsonObject) -> Mapping[str, str]:
+        """What is other than the step has made it, looked at anew: see `Action.deviations`. Raises ActionError."""
+        found = await self.run_in_thread(PROBE_TIMEOUT_S, action.deviations, before)
+        return cast(Mapping[str, str], found)
 
     # ─ the journal ─
 

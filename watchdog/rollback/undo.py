@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -77,6 +77,11 @@ class UndoStep(ActionModel):
         if file_state.is_as(seen, self.was):
             return "after"
         return "before" if file_state.same_content(seen, captured["seen"]) else "other"
+
+    def deviations(self, captured: JsonObject) -> Mapping[str, str]:  # noqa: ARG002
+        if file_state.same_content(file_state.file_state(Path(self.path)), self.was):
+            return {}
+        return {self.path: f"{self.path} was changed since"}
 
     def _matches_head(self, seen: JsonObject) -> bool:
         """Undo's own commit put it there: it is what HEAD says."""

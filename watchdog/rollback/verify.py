@@ -23,7 +23,7 @@ from watchdog.rollback.checks import (
 )
 from watchdog.rollback.commands import run_verify_command
 from watchdog.rollback.context import RollbackContext
-from watchdog.rollback.drift import find_not_running
+from watchdog.rollback.drift import find_deviation, find_not_running
 from watchdog.rollback.executor import PROBE_TIMEOUT_S, StepExecutor
 from watchdog.rules.prove import ProofResult, ProofState, prove, skip_proof_gap
 from watchdog.rules.state_machine import MachineConfig, StateKey
@@ -87,7 +87,7 @@ class Verifier:
         trial = self.start_trial()
         settled = trial.since + verify.settle
         give_up = trial.last + max(verify.give_up, verify.settle)  # from now: downtime counts neither for nor against
-        command_done, polled_at = not verify.run, 0
+        command_done, polled_at, unseen = not verify.run, 0, ""
         log = None
         if verify.log is not None:
             log = LogReader(verify.log, executor.log_positions(), await executor.log_position() or (0, 0))
@@ -101,6 +101,8 @@ class Verifier:
                     polled_at = now
                     if not_running := await find_not_running(executor, self._run.kind):
                         return ProofResult("disproven", f"{not_running}: it does not run any more")
+                    if (deviation := await find_deviation(executor)) and deviation.seen:
+                        return ProofResult("disproven", deviation.reason)
                     if log is not None and verify.log is not None:
                         lines = await _poll_log(log, verify.log, executor)
                         if lines.forbidden_line is not None:
@@ -135,16 +137,18 @@ class Verifier:
                         rules=verify.rules,
                         answered_conditions=answered_conditions,
                     )
-                    if (
-                        finding is not None
-                        and finding.outcome == "proven"
-                        and (not_running := await find_not_running(executor, self._run.kind))
-                    ):
-                        return ProofResult("disproven", f"{not_running}: it does not run any more")
+                    if finding is not None and finding.outcome == "proven":
+                        if not_running := await find_not_running(executor, self._run.kind):
+                            return ProofResult("disproven", f"{not_running}: it does not run any more")
+                        deviation = await find_deviation(executor)
+                        if deviation is not None and deviation.seen:
+                            return ProofResult("disproven", deviation.reason)
+                        finding, unseen = (finding, "") if deviation is None else (None, deviation.reason)
                     if finding is not None:
                         return finding
                 if now >= give_up:
-                    return ProofResult("unknown", f"no proof within {format_duration(verify.give_up)}: {trial.reason}")
+                    why = unseen or trial.reason
+                    return ProofResult("unknown", f"no proof within {format_duration(verify.give_up)}: {why}")
                 await self._wait(1.0 if now >= settled else min(1.0, (settled - now) / 1_000))
                 if jump := clock_jump(self._context, now):
                     settled, give_up, polled_at, trial = (

@@ -73,6 +73,7 @@ def build_status_rows(status: Mapping[str, Any]) -> Iterator[StatusRow]:
         details += [f"incident {target['incident']}{acked}"] if target["incident"] else []
         details += [_describe_plan(target["plan"], status["now"])] if target["plan"] else []
         details += [f"held by {target['held']}"] if target["held"] else []
+        details += target.get("undone", ())
         details += target["left"]
         yield StatusRow(
             "target", name, "; ".join(details) or "quiet", "crit" if target["latched"] else "warn" if details else "ok"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args, get_orig
 from pydantic import Field, TypeAdapter
 
 from watchdog.actions import AnyAction
-from watchdog.actions.git import commit_refs
+from watchdog.actions.git import commit_refs, head_moves
 from watchdog.core.errors import ActionError
 from watchdog.core.model import JsonObject
 from watchdog.core.protocols import Action, CompletedStep, Finding, NeededFiles, StepState
@@ -72,6 +72,11 @@ def lasting_states(action: OwnerAction, given: dict[str, str], captured: JsonObj
         return tuple(action.lasting_states(captured))
 
 
+def deviations(action: OwnerAction, given: dict[str, str], captured: JsonObject) -> dict[str, str]:
+    with child_process.variables(given):
+        return dict(action.deviations(captured))
+
+
 def findings(action: OwnerAction) -> tuple[Finding, ...]:
     return action.findings()
 
@@ -123,17 +128,20 @@ FUNCTIONS: Mapping[str, Function] = {
         Function(apply, _of_step),
         Function(state, _of_step),
         Function(lasting_states, _of_step),
+        Function(deviations, lambda action, *_: action.needed_files()),  # by the plan's names, not by what was noted
         Function(findings, lambda action, *_: action.needed_files()),
         Function(get_ready, _of_repo),
         Function(child_process.terminate_leftover),
         Function(commit_refs.current_commit, _of_repo),
         Function(commit_refs.record_good_commit, _of_repo),
+        Function(head_moves.last_head_move, _of_repo),
         Function(commit_refs.redeployed_commits, _of_repo),
         Function(commit_refs.reverts_in_force, _of_repo),
         Function(pid_file.find_file),
         Function(pid_file.find_process),
         Function(run_command),
         Function(file_state.file_state, _of_path),
+        Function(file_state.last_writer, _of_path),
         Function(file_state.list_files, NeededFiles),
         Function(file_state.read_part, _of_path),
         Function(backup.read_git_state, _of_repo),

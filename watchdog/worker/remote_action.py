@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from watchdog.core.errors import ActionError
@@ -68,6 +68,9 @@ class RemoteAction:
         if len(states) != len(self._action.lasting_changes(captured)):
             raise ActionError("the worker answered what no worker answers")
         return states
+
+    def deviations(self, captured: JsonObject) -> Mapping[str, str]:
+        return self._executor.call(self._target, functions.deviations, self._action, self._given(), captured)
 
     def findings(self) -> tuple[Finding, ...]:
         return self._executor.call(self._target, functions.findings, self._action)

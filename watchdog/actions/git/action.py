@@ -33,6 +33,7 @@ from watchdog.actions.git.commits import (
     find_reverted,
     revert_commits,
 )
+from watchdog.actions.git.deviations import describe_deviation
 from watchdog.actions.git.findings import find_named
 from watchdog.actions.git.repository import PathChange, Repository
 from watchdog.actions.git.worktree_update import KeptEdits, WorktreeUpdate
@@ -282,6 +283,13 @@ class GitAction(ActionModel):
             return ("before",)
         _, after, neither = worktree_update.classify_paths(repo, update)
         return ("after" if after or neither else "before",)
+
+    def deviations(self, captured: JsonObject) -> Mapping[str, str]:
+        if captured["already"]:
+            return {}
+        (change,), repo = self.lasting_changes(captured), repository.open_repository(self.repo, _QUERY_TIMEOUT_MS)
+        other = describe_deviation(repo, self.repo or "", captured["repo"], _update_from(captured))
+        return {} if other is None else {change.thing: other}
 
     def noop_reason(self, captured: JsonObject) -> NoopReason:
         return "so already" if captured.get("deployed", True) else "not deployed now"
