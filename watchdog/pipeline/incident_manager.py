@@ -327,11 +327,18 @@ class IncidentManager:
         return run
 
     def close_if_resolved(
-        self, tx: Transaction, target: str, fires: bool, now: Millis, news: IncidentNews | None = None
+        self,
+        tx: Transaction,
+        target: str,
+        fires: bool,
+        now: Millis,
+        news: IncidentNews | None = None,
+        closed: list[Message] | None = None,
     ) -> bool:
         """An incident is over when nothing fires and no plan is at work or on watch. True when it was closed.
 
-        That of a target that no file names any more is over as well: nobody judges its rules. `news` is told either way.
+        That of a target that no file names any more is over as well: nobody judges its rules. `news` is told either way; the end
+        itself by `tell_ends`, where `closed` collects it.
         """
         incident, news = self._journal.incidents.find_open(target), news or IncidentNews()
         if incident is None or fires or self._journal.runs.list_unfinished(target):
@@ -359,11 +366,33 @@ class IncidentManager:
             opens=(latch_topic(target),) if is_latched else (),
             ends=ends,
         )
-        self.notify(tx, message, now)
+        if closed is None:
+            self.notify(tx, message, now)
+        else:
+            closed.append(message)
         for departure in news.departures:  # for those who hear nothing of the incident
             others = set(self._messenger.channels_for(departure.level, departure.channels)).difference(told)
             self._messenger.enqueue(tx, IncidentNews(departures=[departure]).message(target, None), sorted(others), now)
         return True
+
+    def tell_together(self, tx: Transaction, news: defaultdict[str, IncidentNews], now: Millis) -> None:
+        """See `Messenger.tell_together`. What ends an incident is told with that."""
+        news_of_open = {
+            target: one
+            for target, one in news.items()
+            if not one.recoveries or self._fires(target) or self._journal.runs.list_unfinished(target)
+        }
+        told = set(news_of_open)
+        self._messenger.tell_together(tx, news_of_open, now)
+        for target in told - news_of_open.keys():
+            news[target] = IncidentNews()
+
+    def tell_ends(self, tx: Transaction, ends: Sequence[Message], now: Millis) -> None:
+        """See `Messenger.tell_ends`."""
+        self._messenger.tell_ends(tx, ends, now)
+
+    def _fires(self, target: str) -> bool:
+        return any(machine.is_firing for key, machine in self._machines.items() if key.target == target)
 
     def record_blind(self, tx: Transaction, is_blind: bool, now: Millis) -> None:
         """No source delivers any more, or one does again."""
