@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from watchdog.config import Config
-from watchdog.core.model import Message, Millis, Verdict
+from watchdog.core.model import Labels, Message, Millis, Verdict
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.core.units import format_duration, format_value
 from watchdog.journal import incidents, runs
@@ -86,11 +86,17 @@ class IncidentManager:
         self._messenger.notify(tx, message, now, without=without)
 
     def record_changes(
-        self, tx: Transaction, changes: Sequence[tuple[Check, Transition, Verdict]], now: Millis
+        self,
+        tx: Transaction,
+        changes: Sequence[tuple[Check, Transition, Verdict]],
+        now: Millis,
+        *,
+        is_blind: bool = False,
     ) -> defaultdict[str, IncidentNews]:
         """Changes of machines as incidents and timeline. Returns the targets concerned, with what is still to be told of them:
-        `close_if_resolved` does."""
+        `close_if_resolved` does. `is_blind`: people were told that no source delivers."""
         gone: dict[tuple[str, str], list[tuple[Check, Transition, Verdict]]] = {}
+        trips: dict[int, dict[tuple[str, str, Labels], incidents.TripRecord]] = {}
         news = defaultdict(IncidentNews, {check.target: IncidentNews() for check, _, _ in changes})
         worst = {key for _, (key, kind, *_), _ in changes if kind == "tripped" and key.level == "crit"}
         # Critical ones first: of a rule that trips at both levels at once, people hear once.
@@ -100,6 +106,9 @@ class IncidentManager:
             incident = self._journal.incidents.find_open(check.target)
             if change.kind == "tripped":
                 circumstances = self._record_trip(tx, check, change, verdict, incident, now)
+                if is_blind and change.machine.seen:
+                    age = format_duration((now - change.machine.seen) // 1_000 * 1_000)
+                    circumstances.append(f"no source delivers: by what was read {age} ago")
                 told_once = check.level == "crit" or change.key._replace(level="crit") not in worst
                 if told_once and not self.is_silenced(check, now):
                     trip = describe_trip(
@@ -108,7 +117,11 @@ class IncidentManager:
                     )
                     news[check.target].trips.append(trip)
                 continue
-            record = None if incident is None else _trip_of(self._journal, incident, check, verdict)
+            if incident is not None and incident.id not in trips:
+                trips[incident.id] = _open_trips(self._journal, incident.id)
+            record = None
+            if incident is not None:
+                record = trips[incident.id].get((check.rule, check.level, verdict.labels))
             is_told = not self.is_silenced(check, now) and (record is None or not record.silenced)
             if change.kind == "gone":
                 # What left because its source was taken away is told where somebody had been told that it is bad.
@@ -398,12 +411,11 @@ class IncidentManager:
         """No source delivers any more, or one does again."""
         title = "blind: no source delivers" if is_blind else "sources deliver again"
         log.log(40 if is_blind else 20, "%s", title)
-        lines = ("no rule is judged and no repair starts until one does",) if is_blind else ()
-        message = (
-            Message("crit", title, lines, opens=(BLIND,))
-            if is_blind
-            else Message("info", title, ends=(BLIND,), urgent=True)
-        )
+        if is_blind:
+            believed = "what was read last is believed until it is too old; then no rule is judged and no repair starts"
+            message = Message("crit", title, (believed,), opens=(BLIND,))
+        else:  # ahead of what is critical and follows from it
+            message = Message("info", title, ends=(BLIND,), urgent=True)
         self.notify(tx, message, now)
         tx.timeline.add_event("blind", title, now)
 
@@ -431,10 +443,7 @@ _CHANGE_TEXTS = {
 }
 
 
-def _trip_of(
-    journal: Journal, incident: incidents.Incident, check: Check, verdict: Verdict
-) -> incidents.TripRecord | None:
-    """What the journal says of the trip that is not over yet."""
-    mine = (check.rule, check.level, verdict.labels)
-    trips = journal.incidents.list_trips(incident.id)
-    return next((one for one in reversed(trips) if (one.rule, one.level, one.labels) == mine and not one.cleared), None)
+def _open_trips(journal: Journal, incident: int) -> dict[tuple[str, str, Labels], incidents.TripRecord]:
+    """(rule, level, labels) → what the journal says of a trip that is not over."""
+    listed = journal.incidents.list_trips(incident)
+    return {(trip.rule, trip.level, trip.labels): trip for trip in listed if trip.cleared is None}

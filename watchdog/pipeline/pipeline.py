@@ -356,7 +356,7 @@ class Pipeline:
                 log.warning("%s: %s", message.title, "; ".join(message.lines))
                 self.incident_manager.notify(tx, message, now)
             tx.machines.save_machines(states)
-            affected = set(news := self.incident_manager.record_changes(tx, changes, now))
+            affected = set(news := self.incident_manager.record_changes(tx, changes, now, is_blind=blind))
             for target in sorted(busy):
                 judged = [
                     (check, self._machines[StateKey.of(verdict)], verdict)
