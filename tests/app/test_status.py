@@ -13,6 +13,7 @@ import pytest
 from tests.support.pipeline_harness import MINUTE, RULES_YAML, START, PipelineHarness
 from watchdog.app.status import build_status
 from watchdog.cli import status
+from watchdog.core.model import Message
 from watchdog.rollback.standing import StandingChange
 from watchdog.web.status_page import render_status_page
 from watchdog.web.status_rows import format_time
@@ -194,3 +195,56 @@ def test_of_each_source_it_is_told_how_old_its_newest_sample_is(
     assert get_status(harness)["sources"]["bot"]["age"] == 2_500
     assert "source bot up; newest sample 2 s old" in lines
     assert "source host up; newest sample 5 s old" in lines
+
+
+def test_a_channel_that_is_late_is_shown_and_one_that_delivers_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    harness = PipelineHarness(tmp_path)
+    harness.rounds(4, error_ratio=0.07)
+    with harness.journal.transaction() as tx:
+        (waiting,) = harness.journal.messages.list_undelivered(1)
+        tx.messages.mark_postponed(waiting.id, harness.now + MINUTE, "Slack is in trouble (HTTP 503)")
+        tx.messages.pause_channel("chat", harness.now + 60 * MINUTE, harness.now, harness.now)
+    assert not [line for line in print_status(harness, monkeypatch, capsys) if line.startswith("channel")]
+    harness.now += 2 * MINUTE
+
+    (line,) = [line for line in print_status(harness, monkeypatch, capsys) if line.startswith("channel")]
+    assert line.split(maxsplit=2)[1:] == [
+        "chat",
+        "1 message not delivered for 2 m 3 s, asked to wait for another 58 m: Slack is in trouble (HTTP 503)",
+    ]
+    channels = get_status(harness)["channels"]
+    assert (channels["chat"]["late"], channels["chat"]["unsent"]) == (True, 1)
+    assert channels["pager"] == {"unsent": 0, "age": None, "late": False, "error": None, "paused_until": None}
+    page = render_status_page(get_status(harness))
+    assert "<h2>Channels</h2>" in page
+    assert "crit: chat" in page
+    metrics = harness.pipeline.telemetry.registry
+    assert metrics.get_sample_value("watchdog_notifications_unsent", {"channel": "chat"}) == 1
+    assert metrics.get_sample_value("watchdog_notifications_unsent", {"channel": "pager"}) == 0
+    name = "watchdog_notifications_oldest_unsent_timestamp_seconds"
+    assert metrics.get_sample_value(name, {"channel": "chat"}) == waiting.created / 1_000
+    assert metrics.get_sample_value(name, {"channel": "pager"}) is None
+
+
+def test_an_incident_says_which_messages_did_not_arrive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    harness = PipelineHarness(tmp_path)
+    harness.rounds(4, error_ratio=0.07)
+    with harness.journal.transaction() as tx:
+        (waiting,) = harness.journal.messages.list_undelivered(1)
+        tx.messages.mark_failed(waiting.id, "Slack refused: not_in_channel", harness.now)
+        tx.messages.enqueue(Message("warn", "bot: slow tripped", incident=1), ["chat"], harness.now)
+    monkeypatch.setattr(status, "open_journal", lambda _: (harness.config, harness.journal))
+
+    status.list_incidents(argparse.Namespace(config=harness.folder, json=False, id=1))
+    refused, unsent = [line.split("  ")[-1] for line in capsys.readouterr().out.splitlines() if "channel chat" in line]
+    assert refused == "refused by channel chat (Slack refused: not_in_channel): bot: errors tripped"
+    assert unsent == "not delivered yet by channel chat: bot: slow tripped"
+    status.list_incidents(argparse.Namespace(config=harness.folder, json=True, id=1))
+    assert [(one["channel"], one["refused"]) for one in json.loads(capsys.readouterr().out)[0]["undelivered"]] == [
+        ("chat", True),
+        ("chat", False),
+    ]

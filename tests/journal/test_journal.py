@@ -987,6 +987,45 @@ def test_nothing_overtakes_an_earlier_message_of_its_channel_and_incident(journa
     assert due_messages(journal, NOW + 1_000)[0] == "slack: first of one"
 
 
+def test_what_is_critical_waits_for_nothing_but_what_is_critical_and_what_is_urgent_goes_with_it(
+    journal: SqliteJournal,
+) -> None:
+    with journal.transaction() as tx:
+        one = tx.incidents.open_incident("bot", "crit", "x", NOW)
+        for severity, title in (("warn", "warned"), ("crit", "bad"), ("crit", "worse"), ("info", "over")):
+            tx.messages.enqueue(Message(severity, title, incident=one), ["slack"], NOW)  # type: ignore[arg-type]
+        tx.messages.enqueue(Message("info", "sources deliver again", urgent=True), ["slack"], NOW)
+
+    assert due_messages(journal) == ["slack: bad", "slack: sources deliver again", "slack: warned"]
+    with journal.transaction() as tx:
+        tx.messages.mark_sent(1, None, NOW)
+    assert due_messages(journal) == ["slack: bad", "slack: sources deliver again"]  # the end waits for what it ends
+
+
+def test_a_channel_that_is_to_be_left_alone_is_due_when_it_said_and_for_what_is_critical_earlier(
+    journal: SqliteJournal,
+) -> None:
+    with journal.transaction() as tx:
+        tx.messages.enqueue(Message("warn", "warned"), ["slack", "telegram"], NOW)
+        tx.messages.pause_channel("slack", NOW + 9_000, NOW + 2_000, NOW)
+    assert journal.messages.next_due() == {"slack": NOW + 9_000, "telegram": NOW}
+    with journal.transaction() as tx:
+        tx.messages.enqueue(Message("crit", "bad"), ["slack"], NOW)
+    assert journal.messages.next_due() == {"slack": NOW + 2_000, "telegram": NOW}
+    assert due_messages(journal, NOW + 8_999, "slack") == ["slack: bad"]
+    assert due_messages(journal, NOW + 9_000, "slack") == ["slack: bad", "slack: warned"]
+
+
+def test_a_pause_lasts_as_long_as_was_said_though_the_clock_is_set_back(journal: SqliteJournal) -> None:
+    later = NOW + 3_600_000
+    with journal.transaction() as tx:
+        tx.messages.enqueue(Message("warn", "warned"), ["slack"], later)
+        tx.messages.pause_channel("slack", later + 90_000, later + 60_000, later)
+        tx.handle_clock_jump(NOW)
+
+    assert journal.messages.next_due() == {"slack": NOW + 90_000}
+
+
 def test_critical_messages_go_first(journal: SqliteJournal) -> None:
     with journal.transaction() as tx:
         one, two = (tx.incidents.open_incident(target, "crit", "x", NOW) for target in ("bot", "other"))

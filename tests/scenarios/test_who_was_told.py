@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.scenarios.harness import ScenarioHarness
-from tests.support.pipeline_harness import MAIN_YAML, MINUTE, PipelineHarness
+from tests.support.pipeline_harness import MAIN_YAML, MINUTE, RULES_YAML, PipelineHarness
 from tests.support.property_settings import examples
 from watchdog.journal.topics import latch_topic
 from watchdog.sources.series_limits import Cut
@@ -190,6 +190,40 @@ def test_that_sources_deliver_again_is_told_by_the_next_process_and_not_before_t
     harness.rounds(2)
     assert "sources deliver again" in harness.message_titles("pager")
     assert "sources deliver again" in shown_in_channel(harness, "pager")
+
+
+def test_that_sources_deliver_again_is_sent_ahead_of_the_critical_message_that_follows_from_it(
+    harness: PipelineHarness,
+) -> None:
+    harness.lost_sources = {"bot", "host"}
+    harness.rounds(40)
+    with harness.journal.transaction() as tx:
+        for one in harness.journal.messages.list_unreported(harness.now):
+            tx.messages.mark_sent(one.id, None, harness.now)
+    harness.lost_sources = set()
+    harness.rounds(4, error_ratio=0.5, tick_age=90)
+
+    first, *rest = [one.message for one in harness.journal.messages.due(harness.now, "pager")]
+    assert first.title == "sources deliver again"
+    assert [one.severity for one in rest] == ["crit"]
+
+
+def test_what_trips_while_no_source_delivers_says_by_what_it_is_judged(tmp_path: Path) -> None:
+    """As a window moves on, good samples leave it ahead of the bad ones."""
+    rules = RULES_YAML.replace("expr: tick_age", "expr: 'avg_over_time(tick_age[50s])'").replace(
+        "if_missing: {after: 10s, then: crit}", "if_missing: {after: 10m, then: crit}"
+    )
+    harness = PipelineHarness(tmp_path, rules, MAIN_YAML.replace("every: 1s}", "every: 30s}", 1))
+    harness.rounds(60, tick_age=50)
+    harness.rounds(2, tick_age=120)
+    harness.lost_sources = {"bot", "host"}
+    harness.rounds(45)
+
+    assert harness.message_titles("pager") == ["blind: no source delivers", "bot: no-ticks tripped"]
+    rows = harness.journal.query("SELECT lines FROM message WHERE channel = 'pager' ORDER BY id")
+    assert "what was read last is believed until it is too old" in rows[0]["lines"]
+    assert "no source delivers: by what was read " in rows[1]["lines"]
+    harness.journal.close()
 
 
 @pytest.mark.parametrize("end", ["whole", "removed"])

@@ -402,13 +402,10 @@ def _reminder(node: ConfigNode) -> Millis | None:
     if node.raw == "off":
         return None
     try:
-        pause = parse_duration(node.raw)
+        pause = parse_duration(node.raw if isinstance(node.raw, str) else "")
     except ValueError:
-        pause = 0
+        node.report(node.value_position(), "remind should be a duration, or off", "remind: 1h")
+        return None
     if pause < MIN_REMINDER:
-        node.report(
-            node.value_position(),
-            "remind should be a duration of a minute or longer, or off",
-            "remind: 1h",
-        )
+        node.report(node.value_position(), f"reminders every {node.raw} are too many", "remind: 1h")
     return pause

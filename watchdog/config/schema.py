@@ -105,7 +105,7 @@ def json_schema(kind: FileKind) -> Json:
     else:
         properties["history"] = {"anyOf": [{"const": "off"}, properties["history"]]}
         properties["remind"] = {
-            "anyOf": [{"const": "off"}, dict(_PARSER_SCHEMAS["parse_duration"])],
+            "anyOf": [{"const": "off"}, _ref("Duration")],
             "description": "After how long people are told that a critical incident is still open and nobody has"
             " acknowledged it; twice as long each time, up to a day. When not said 1h.",
         }

@@ -24,7 +24,7 @@ from watchdog.journal.errors import JournalUnavailableError
 from watchdog.journal.incidents import Incident
 from watchdog.journal.messages import LATE_AFTER, OutboxMessage
 from watchdog.journal.storage import Journal
-from watchdog.journal.topics import channel_topic
+from watchdog.journal.topics import channel_topic, incident_topic
 from watchdog.notifiers.late import report_late
 
 _SEND_TIMEOUT = 30.0
@@ -244,7 +244,7 @@ class OutboxSender:
                 tx.messages.mark_postponed(number, now + _probe_pause(queued.tries), str(error))
             elif error.permanent:
                 tx.messages.mark_failed(number, str(error), now)
-                if (owed := self._incident_owed(queued)) is not None:
+                for owed in self._incidents_owed(queued):
                     next_try = now + _FIRST_PROBE
                     tx.messages.enqueue_catch_up(queued.channel, owed.id, owed.severity, next_try, str(error), now)
                 report_late(self._journal, tx, self._reachable(), now, refused_by=queued.channel)
@@ -259,14 +259,25 @@ class OutboxSender:
                     crit_pause = min(pause, probe, _MAX_RETRY_PAUSE) if queued.is_urgent else 0
                     tx.messages.pause_channel(queued.channel, now + pause, now + crit_pause, now)
 
-    def _incident_owed(self, queued: OutboxMessage) -> Incident | None:
-        """The incident of which the channel is to hear once it is cured; None: nothing is owed to it."""
-        number = queued.message.incident
-        incident = None if number is None else self._journal.incidents.find_incident(number)
-        if incident is None or queued.channel not in self.channels:
-            return None
-        heard = self._journal.messages.last_sent(queued.channel, incident.id) is not None
-        return incident if incident.closed is None or heard else None
+    def _incidents_owed(self, queued: OutboxMessage) -> list[Incident]:
+        """The incidents of which the channel is to hear once it is cured."""
+        number, channel, known = queued.message.incident, queued.channel, self._journal.incidents
+        if channel not in self.channels:
+            return []
+        if number is None:  # it may have spoken of several at once
+            found = [known.find_open(target) for target in known.list_targets_with_open_incident()]
+            return [
+                one
+                for one in found
+                if one is not None
+                and channel in self._journal.messages.list_told([incident_topic(one.id)])
+                and self._journal.messages.begins_thread(channel, one.id)
+            ]
+        incident = known.find_incident(number)
+        if incident is None:
+            return []
+        heard = self._journal.messages.last_sent(channel, number) is not None
+        return [incident] if incident.closed is None or heard else []
 
     def _report_late(self) -> None:
         """Tells the other channels of what one does not take. What this process has not tried yet is given its minute."""

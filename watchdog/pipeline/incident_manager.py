@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from watchdog.config import Config
-from watchdog.core.model import Message, Millis, Verdict
+from watchdog.core.model import Labels, Message, Millis, Verdict
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.core.units import format_duration, format_value
 from watchdog.journal import incidents, runs
@@ -83,11 +83,17 @@ class IncidentManager:
         self._messenger.notify(tx, message, now, without=without)
 
     def record_changes(
-        self, tx: Transaction, changes: Sequence[tuple[Check, Transition, Verdict]], now: Millis
+        self,
+        tx: Transaction,
+        changes: Sequence[tuple[Check, Transition, Verdict]],
+        now: Millis,
+        *,
+        is_blind: bool = False,
     ) -> defaultdict[str, IncidentNews]:
         """Changes of machines as incidents and timeline. Returns the targets concerned, with what is still to be told of them:
-        `close_if_resolved` does."""
+        `close_if_resolved` does. `is_blind`: people were told that no source delivers."""
         gone: dict[tuple[str, str], list[tuple[Check, Transition, Verdict]]] = {}
+        trips: dict[int, dict[tuple[str, str, Labels], incidents.TripRecord]] = {}
         news = defaultdict(IncidentNews, {check.target: IncidentNews() for check, _, _ in changes})
         worst = {key for _, (key, kind, *_), _ in changes if kind == "tripped" and key.level == "crit"}
         # Critical ones first: of a rule that trips at both levels at once, people hear once.
@@ -97,6 +103,9 @@ class IncidentManager:
             incident = self._journal.incidents.find_open(check.target)
             if change.kind == "tripped":
                 circumstances = self._record_trip(tx, check, change, verdict, incident, now)
+                if is_blind and change.machine.seen:
+                    age = format_duration((now - change.machine.seen) // 1_000 * 1_000)
+                    circumstances.append(f"no source delivers: by what was read {age} ago")
                 told_once = check.level == "crit" or change.key._replace(level="crit") not in worst
                 if told_once and not self.is_silenced(check, now):
                     trip = describe_trip(
@@ -105,7 +114,11 @@ class IncidentManager:
                     )
                     news[check.target].trips.append(trip)
                 continue
-            record = None if incident is None else _trip_of(self._journal, incident, check, verdict)
+            if incident is not None and incident.id not in trips:
+                trips[incident.id] = _open_trips(self._journal, incident.id)
+            record = None
+            if incident is not None:
+                record = trips[incident.id].get((check.rule, check.level, verdict.labels))
             is_told = not self.is_silenced(check, now) and (record is None or not record.silenced)
             if change.kind == "gone":
                 # What left because its source was taken away is told where somebody had been told that it is bad.
@@ -324,11 +337,18 @@ class IncidentManager:
         return run
 
     def close_if_resolved(
-        self, tx: Transaction, target: str, fires: bool, now: Millis, news: IncidentNews | None = None
+        self,
+        tx: Transaction,
+        target: str,
+        fires: bool,
+        now: Millis,
+        news: IncidentNews | None = None,
+        closed: list[Message] | None = None,
     ) -> bool:
         """An incident is over when nothing fires and no plan is at work or on watch. True when it was closed.
 
-        That of a target that no file names any more is over as well: nobody judges its rules. `news` is told either way.
+        That of a target that no file names any more is over as well: nobody judges its rules. `news` is told either way; the end
+        itself by `tell_ends`, where `closed` collects it.
         """
         incident, news = self._journal.incidents.find_open(target), news or IncidentNews()
         if incident is None or fires or self._journal.runs.list_unfinished(target):
@@ -356,22 +376,43 @@ class IncidentManager:
             opens=(latch_topic(target),) if is_latched else (),
             ends=ends,
         )
-        self.notify(tx, message, now)
+        if closed is None:
+            self.notify(tx, message, now)
+        else:
+            closed.append(message)
         for departure in news.departures:  # for those who hear nothing of the incident
             others = set(self._messenger.channels_for(departure.level, departure.channels)).difference(told)
             self._messenger.enqueue(tx, IncidentNews(departures=[departure]).message(target, None), sorted(others), now)
         return True
 
+    def tell_together(self, tx: Transaction, news: defaultdict[str, IncidentNews], now: Millis) -> None:
+        """See `Messenger.tell_together`. What ends an incident is told with that."""
+        news_of_open = {
+            target: one
+            for target, one in news.items()
+            if not one.recoveries or self._fires(target) or self._journal.runs.list_unfinished(target)
+        }
+        told = set(news_of_open)
+        self._messenger.tell_together(tx, news_of_open, now)
+        for target in told - news_of_open.keys():
+            news[target] = IncidentNews()
+
+    def tell_ends(self, tx: Transaction, ends: Sequence[Message], now: Millis) -> None:
+        """See `Messenger.tell_ends`."""
+        self._messenger.tell_ends(tx, ends, now)
+
+    def _fires(self, target: str) -> bool:
+        return any(machine.is_firing for key, machine in self._machines.items() if key.target == target)
+
     def record_blind(self, tx: Transaction, is_blind: bool, now: Millis) -> None:
         """No source delivers any more, or one does again."""
         title = "blind: no source delivers" if is_blind else "sources deliver again"
         log.log(40 if is_blind else 20, "%s", title)
-        lines = ("no rule is judged and no repair starts until one does",) if is_blind else ()
-        message = (
-            Message("crit", title, lines, opens=(BLIND,))
-            if is_blind
-            else Message("info", title, ends=(BLIND,), urgent=True)
-        )
+        if is_blind:
+            believed = "what was read last is believed until it is too old; then no rule is judged and no repair starts"
+            message = Message("crit", title, (believed,), opens=(BLIND,))
+        else:  # ahead of what is critical and follows from it
+            message = Message("info", title, ends=(BLIND,), urgent=True)
         self.notify(tx, message, now)
         tx.timeline.add_event("blind", title, now)
 
@@ -399,10 +440,7 @@ _CHANGE_TEXTS = {
 }
 
 
-def _trip_of(
-    journal: Journal, incident: incidents.Incident, check: Check, verdict: Verdict
-) -> incidents.TripRecord | None:
-    """What the journal says of the trip that is not over yet."""
-    mine = (check.rule, check.level, verdict.labels)
-    trips = journal.incidents.list_trips(incident.id)
-    return next((one for one in reversed(trips) if (one.rule, one.level, one.labels) == mine and not one.cleared), None)
+def _open_trips(journal: Journal, incident: int) -> dict[tuple[str, str, Labels], incidents.TripRecord]:
+    """(rule, level, labels) → what the journal says of a trip that is not over."""
+    listed = journal.incidents.list_trips(incident)
+    return {(trip.rule, trip.level, trip.labels): trip for trip in listed if trip.cleared is None}

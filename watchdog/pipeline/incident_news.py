@@ -128,11 +128,11 @@ class IncidentNews:
             first, *rest = worst.lines
             count = f"{len(trips)} label sets, the worst: " if others else ""
             lines += [f"{count}{first}" if alone else f"{worst.rule}: {count}{first}", *rest]
-            lines += [_with_labels(one) for one in others[: _MAX_TRIPS - 1]]
+            lines += [with_labels(one) for one in others[: _MAX_TRIPS - 1]]
             lines += [f"and {len(trips) - _MAX_TRIPS} more label sets"] if len(trips) > _MAX_TRIPS else []
             for plan, kind in dict.fromkeys((one.plan, one.plan_kind) for one in trips):
                 lines += [] if plan is None or plan in decided else [f"plan: {name_and_kind(plan, kind)}"]
-        lines += [f"{trips[0].rule}: {_with_labels(trips[0])}" for trips in groups[_MAX_TRIPS:MAX_LINES]]
+        lines += [f"{trips[0].rule}: {with_labels(trips[0])}" for trips in groups[_MAX_TRIPS:MAX_LINES]]
         if len(groups) > MAX_LINES:
             lines.append(f"and {len(groups) - MAX_LINES} more")
         for decision in self.decisions:
@@ -158,7 +158,8 @@ def _by_rule(told: Sequence[_OfRule]) -> list[list[_OfRule]]:
     return [list(group.values()) for group in groups.values()]
 
 
-def _with_labels(one: Trip | Recovery) -> str:
+def with_labels(one: Trip | Recovery) -> str:
+    """What was seen, and of which series."""
     return f"{one.reason} ({one.labels})" if one.labels else one.reason
 
 
@@ -187,7 +188,7 @@ def recovery_lines(recoveries: Sequence[Recovery], *, alone: bool) -> list[str]:
 
 def _recovery_text(one: Recovery) -> str:
     was = f"was {one.worst} at worst, " if one.worst else ""
-    return f"{_with_labels(one)}, {was}fired for {format_duration(one.fired)}"
+    return f"{with_labels(one)}, {was}fired for {format_duration(one.fired)}"
 
 
 def join_names(names: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 
 from watchdog.config import Config
@@ -11,6 +11,7 @@ from watchdog.core.model import Message, Millis, Severity
 from watchdog.journal.storage import Journal, Transaction
 from watchdog.journal.topics import incident_topic
 from watchdog.pipeline.incident_news import SEVERITY_RANK, IncidentNews
+from watchdog.pipeline.many_targets import MAX_APART, end_as_one, single_rule, tell_as_one
 
 LOG_CHANNEL = "log"
 """Channel that always exists: without any other, messages go to the log."""
@@ -69,6 +70,63 @@ class Messenger:
         self, tx: Transaction, target: str, news: IncidentNews, now: Millis, *, without: Collection[str] = ()
     ) -> set[str]:
         """One message a channel, with what that channel hears; but for channels in `without`. Returns the channels."""
+        parts = self._parts_by_channel(target, news)
+        for channel in without:
+            parts.pop(channel, None)
+        for channel, part in parts.items():
+            self._tell_part(tx, target, channel, part, now)
+        tx.messages.forget_topics([topic for decision in news.decisions for topic in decision.ends])
+        return set(parts)
+
+    def tell_together(self, tx: Transaction, news: MutableMapping[str, IncidentNews], now: Millis) -> None:
+        """What one rule says of many targets at once is one message a channel. Takes out of `news` what was told so."""
+        alike: dict[tuple[str, str], list[str]] = {}
+        for target, part in news.items():
+            if (what := single_rule(part)) is not None:
+                alike.setdefault(what, []).append(target)
+        for what, targets in alike.items():
+            if len(targets) > MAX_APART:
+                self._tell_as_one(tx, what, {target: news.pop(target) for target in targets}, now)
+
+    def _tell_as_one(
+        self, tx: Transaction, what: tuple[str, str], news: Mapping[str, IncidentNews], now: Millis
+    ) -> None:
+        by_channel: dict[str, dict[str, IncidentNews]] = {}
+        for target, whole in news.items():
+            for channel, part in self._parts_by_channel(target, whole).items():
+                by_channel.setdefault(channel, {})[target] = part
+        found = {target: self._journal.incidents.find_open(target) for target in news}
+        numbers = {target: incident.id for target, incident in found.items() if incident is not None}
+        for channel, parts in by_channel.items():
+            if len(parts) > MAX_APART and all(single_rule(part) == what for part in parts.values()):
+                self.enqueue(tx, tell_as_one(what, parts, numbers), [channel], now)
+                continue
+            for target, part in parts.items():
+                self._tell_part(tx, target, channel, part, now)
+        topics = [topic for whole in news.values() for decision in whole.decisions for topic in decision.ends]
+        tx.messages.forget_topics(topics)
+
+    def tell_ends(self, tx: Transaction, ends: Sequence[Message], now: Millis) -> None:
+        """Ends of incidents in one round: of many, one message a channel."""
+        by_channel: dict[str, list[Message]] = {}
+        for message in ends:
+            for channel in self.channels_told(message.ends):
+                by_channel.setdefault(channel, []).append(message)
+        for channel, messages in by_channel.items():
+            together = [end_as_one(messages)] if len(messages) > MAX_APART else messages
+            for message in together:
+                self.enqueue(tx, message, [channel], now)
+        tx.messages.forget_topics([topic for message in ends for topic in message.ends])
+
+    def _tell_part(self, tx: Transaction, target: str, channel: str, part: IncidentNews, now: Millis) -> None:
+        incident = self._journal.incidents.find_open(target)
+        is_told = incident is not None and channel in self.channels_told([incident_topic(incident.id)])
+        is_about_it = part.trips or part.decisions or part.recoveries or is_told
+        number = incident.id if incident is not None and is_about_it else None
+        self.enqueue(tx, part.message(target, number), [channel], now)
+
+    def _parts_by_channel(self, target: str, news: IncidentNews) -> dict[str, IncidentNews]:
+        """What each channel hears."""
         incident = self._journal.incidents.find_open(target)
         told = set() if incident is None else set(self.channels_told([incident_topic(incident.id)]))
         parts: dict[str, IncidentNews] = {}
@@ -89,10 +147,4 @@ class Messenger:
         for departure in news.departures:
             for channel in self.channels_for(departure.level, departure.channels):
                 parts.setdefault(channel, IncidentNews()).departures.append(departure)
-        parts = {channel: part for channel, part in parts.items() if channel not in without}
-        for channel, part in parts.items():
-            about_incident = part.trips or part.decisions or part.recoveries or channel in told
-            number = incident.id if incident is not None and about_incident else None
-            self.enqueue(tx, part.message(target, number), [channel], now)
-        tx.messages.forget_topics([topic for decision in news.decisions for topic in decision.ends])
-        return set(parts)
+        return parts

@@ -360,7 +360,7 @@ class Pipeline:
                 log.warning("%s: %s", message.title, "; ".join(message.lines))
                 self.incident_manager.notify(tx, message, now)
             tx.machines.save_machines(states)
-            affected = set(news := self.incident_manager.record_changes(tx, changes, now))
+            affected = set(news := self.incident_manager.record_changes(tx, changes, now, is_blind=blind))
             for target in sorted(busy):
                 judged = [
                     (check, self._machines[StateKey.of(verdict)], verdict)
@@ -370,9 +370,14 @@ class Pipeline:
                 if self.automatic_plans:
                     visibility = Visibility(self.started_at, blind_reason(self.config, self._machines, target))
                     affected |= self.incident_manager.start_plans(tx, target, judged, visibility, news[target], now)
-                is_over = self.incident_manager.close_if_resolved(tx, target, self.is_firing(target), now, news[target])
+            self.incident_manager.tell_together(tx, news, now)
+            ends: list[Message] = []
+            for target in sorted(busy):
+                fires = self.is_firing(target)
+                is_over = self.incident_manager.close_if_resolved(tx, target, fires, now, news[target], ends)
                 if is_over or self.incident_manager.firing.remind(tx, target, now):
                     affected.add(target)
+            self.incident_manager.tell_ends(tx, ends, now)
             if affected - self.config.targets.keys():  # what was at work there may have latched it
                 self._reconcile_targets(now)
         self._reported_blind = blind
