@@ -6,7 +6,6 @@ import itertools
 import json
 import socket
 from pathlib import Path
-from types import SimpleNamespace
 from urllib.parse import parse_qs
 
 import pytest
@@ -136,7 +135,7 @@ def test_watching_goes_on_until_somebody_ends_it(
 def test_a_source_that_is_told_is_shown_as_the_watchdog_has_it_with_the_age_of_each_series(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def answer(_: object, address: str, *__: object) -> SimpleNamespace:
+    def answer(_: object, address: str, *__: object) -> tuple[int, object]:
         (expr,) = parse_qs(address.partition("?")[2])["expr"]
         if expr == '{source="bot"}':
             named: list[tuple[str, dict[str, str], float]] = [
@@ -150,9 +149,9 @@ def test_a_source_that_is_told_is_shown_as_the_watchdog_has_it_with_the_age_of_e
             series = [
                 {"labels": {"trading_watchdog_metric": "equity", "source": "bot", "venue": "x"}, "values": [91.0]}
             ]
-        return SimpleNamespace(json=lambda: {"times": [100_000], "series": series})
+        return 200, {"times": [100_000], "series": series}
 
-    monkeypatch.setattr(command, "ask_daemon", answer)
+    monkeypatch.setattr(command, "ask_for_json", answer)
     monkeypatch.setattr(command, "find_status", lambda *_: {"sources": {"bot": {"up": True, "error": None}}})
 
     assert main(["sources", "--once", "--config", str(write(tmp_path, "bot: {type: statsd}"))]) == 0

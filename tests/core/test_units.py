@@ -15,9 +15,11 @@ from watchdog.core.units import (
     format_duration,
     format_durations_apart,
     format_value,
+    json_number,
     parse_duration,
     parse_limit,
     parse_quantity,
+    with_json_numbers,
 )
 
 ANY = settings(max_examples=30, deadline=None)
@@ -66,8 +68,8 @@ def test_whole_milliseconds_of_our_own_pass_through() -> None:
         (90_061_000, "1 d 1 h"),
         (86_405_000, "1 d 5 s"),
         (-90_000, "-1 m 30 s"),
-        (math.inf, "inf"),
-        (math.nan, "nan"),
+        (math.inf, "infinite"),
+        (math.nan, "no number (0/0)"),
     ],
 )
 def test_a_duration_is_shown_in_its_two_largest_units(millis: float, text: str) -> None:
@@ -116,8 +118,8 @@ def test_the_parts_of_a_duration_add_up(parts: list[tuple[int, str]]) -> None:
         (0, "seconds", "0 s"),
         (1e20, "count", "1e+20"),
         (None, "ratio", "no value"),
-        (math.nan, "bytes", "nan"),
-        (-math.inf, "currency", "-inf"),
+        (math.nan, "bytes", "no number (0/0)"),
+        (-math.inf, "currency", "minus infinite"),
     ],
 )
 def test_a_value_is_shown_as_people_read_it(value: float | None, unit: Unit, text: str) -> None:
@@ -174,7 +176,7 @@ def test_what_is_said_of_two_values_can_be_seen_to_be_true(limit: float, factor:
         ([250.001, 250], "USD", ["250.001 USD", "250.000 USD"]),
         ([5, 5.0], "count", ["5", "5"]),
         ([None, 5], "count", ["no value", "5"]),
-        ([math.nan, math.nan], "count", ["nan", "nan"]),
+        ([math.nan, math.nan], "count", ["no number (0/0)", "no number (0/0)"]),
     ],
 )
 def test_values_that_differ_look_different(values: list[float | None], unit: Unit, texts: list[str]) -> None:
@@ -298,3 +300,24 @@ def test_baseline_plus_and_minus_an_amount_is_arithmetic(baseline: float, amount
 
     expected = baseline + amount if sign == "+" else baseline - amount
     assert limit.value(baseline) == pytest.approx(expected, abs=1e-5)
+
+
+def test_json_has_no_number_that_json_has_not() -> None:
+    odd = {"a": [math.nan, (math.inf, 1.5)], "b": {"c": -math.inf}, "d": True, "e": None, "f": "NaN"}
+    assert with_json_numbers(odd) == {
+        "a": ["NaN", ["+Inf", 1.5]],
+        "b": {"c": "-Inf"},
+        "d": True,
+        "e": None,
+        "f": "NaN",
+    }
+    assert json_number(2.0) == 2.0
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(math.inf, "infinite"), (-math.inf, "minus infinite"), (math.nan, "no number (0/0)")]
+)
+@pytest.mark.parametrize("unit", ["count", "ratio", "percent", "bytes", "seconds", "currency", "USD"])
+def test_what_is_no_number_is_told_in_words(value: float, words: str, unit: str) -> None:
+    assert format_value(value, unit) == words
+    assert format_duration(value) == words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.offline.replay.test_equals_live import random_rows, run_live, write_config
-from tests.support.pipeline_harness import PipelineHarness
+from tests.support.pipeline_harness import RULES_YAML, PipelineHarness
 from tests.support.property_settings import examples
 from watchdog import rules
 from watchdog.core.model import Labels, Verdict
@@ -90,3 +91,20 @@ def test_the_metrics_say_what_is_so_when_they_are_read(tmp_path: Path) -> None:
     harness.round(error_ratio=0.012)
 
     assert told("watchdog_kpi_value", {"kpi": "errors", "target": "bot"}) == 0.012
+
+
+def test_a_condition_whose_value_is_infinite_is_no_data_and_ends_no_judging(tmp_path: Path) -> None:
+    """It was forgotten in the round that judged it, and the next round that looked at it found nothing to write to."""
+    rules = RULES_YAML.replace("plans:", "  - {name: endless, target: bot, crit: {expr: equity > 5000}}\nplans:", 1)
+    harness = PipelineHarness(tmp_path, rules)
+    harness.rounds(3, equity=math.inf)
+    harness.pipeline.judge(harness.now + 100)
+    reasons = [state.reason for key, state in harness.pipeline.machines.items() if key.rule == "endless"]
+    assert reasons == ["endless is infinite"]
+
+    harness.rounds(3, equity=1_000)
+    states = [(key.labels, state.outcome) for key, state in harness.pipeline.machines.items() if key.rule == "endless"]
+    assert states == [((), "ok")]
+    harness.rounds(2, equity=6_000)
+    assert harness.incident is not None
+    harness.journal.close()

@@ -85,7 +85,7 @@ class RandomPipeline:
             if name == "c":
                 self.values[name] = value + self.random.choice([0, 0, 1, 3])
             elif self.random.random() < 0.3:
-                self.values[name] = self.random.choice([0.5, 1, 2, 2, 2.5, 3, 4, 4.5, 6, math.nan])
+                self.values[name] = self.random.choice([0.5, 1, 2, 2, 2.5, 3, 4, 4.5, 6, math.nan, math.inf, -math.inf])
 
     def read_source(self, source: str, names: list[str], lost: float) -> None:
         if self.random.random() < lost:

@@ -42,6 +42,7 @@ from watchdog.journal import open_journal, topics
 from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.lock import StateLock
 from watchdog.journal.requests import RELOAD, SAVE_HISTORY, Request
+from watchdog.net.address import host_and_port
 from watchdog.notifiers.outbox import OutboxSender
 from watchdog.pipeline.machine_state import list_firing
 from watchdog.pipeline.pipeline import Pipeline
@@ -280,9 +281,11 @@ class Daemon:
             routes = build_routes(self.telemetry.registry, self.health, *ask, notes)
             self._server = WebServer(routes, host, port, self.config.web.hosts, inbox := Inbox())
         except OSError as error:
-            raise WatchdogError(f"cannot listen on {host}:{port}: {error.strerror} — set web.listen") from None
+            raise WatchdogError(
+                f"cannot listen on {host_and_port(host, port)}: {error.strerror} — set web.listen"
+            ) from None
         http_inbox.set(inbox)
-        log.info("http://%s:%d/metrics", host, self._server.port)
+        log.info("http://%s/metrics", host_and_port(host, self._server.port))
 
     # ─ judging ─
 

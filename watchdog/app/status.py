@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import isfinite
 
 from watchdog import __version__
 from watchdog.config import Config
@@ -133,7 +134,7 @@ def _kpi_status(config: Config, pipeline: Pipeline, name: str, target: str, *, q
     factor = unit_mismatch(values.values(), kpi.pinned_baseline(), kpi.unit) if quiet else None
     return {
         "values": [
-            {"labels": dict(labels), "value": v if v == v else None, "text": format_value(v, kpi.unit)}
+            {"labels": dict(labels), "value": v if isfinite(v) else None, "text": format_value(v, kpi.unit)}
             for labels, v in values.items()
         ],
         "baseline": None if kpi.baseline is None else baseline.reason or format_value(baseline.value, kpi.unit),

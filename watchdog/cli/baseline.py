@@ -8,8 +8,8 @@ from typing import Any
 
 from watchdog.cli.arguments import Commands, add_command, add_config_option
 from watchdog.cli.common import open_journal, send_request
+from watchdog.cli.daemon_api import fetch_status
 from watchdog.cli.output import print_json, print_line
-from watchdog.cli.status import fetch_status
 from watchdog.config import Config
 from watchdog.core.errors import WatchdogError
 from watchdog.core.units import format_duration, format_value, parse_duration

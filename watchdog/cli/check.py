@@ -12,9 +12,9 @@ from pathlib import Path
 from watchdog import config
 from watchdog.cli.arguments import Commands, add_command, add_config_option
 from watchdog.cli.common import open_executor
+from watchdog.cli.daemon_api import find_status
 from watchdog.cli.output import print_data, print_json, print_line, print_lines
 from watchdog.cli.sources import ask_about
-from watchdog.cli.status import find_status
 from watchdog.config import Config
 from watchdog.config.explain import explain_rule
 from watchdog.config.latency import Delay, worst_delays

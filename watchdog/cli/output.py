@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from watchdog.core.text import escape, escape_lines
+from watchdog.core.units import with_json_numbers
 
 
 def print_line(text: object = "", *, is_error: bool = False, flush: bool = False) -> None:
@@ -32,8 +33,13 @@ def print_table(rows: Sequence[Sequence[str]], *, align: str = "<") -> None:
 
 
 def print_json(value: object) -> None:
-    """One JSON value on one line. In ASCII: its own escapes show what is not seen, and whoever reads it gets what it was."""
-    print(json.dumps(value), flush=True)
+    """One JSON value on one line. In ASCII: its own escapes show what is not seen, and whoever reads it gets what it was. NaN and
+    infinities are texts, as in `/api/query`: JSON has no numbers for them."""
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except ValueError:
+        text = json.dumps(with_json_numbers(value), allow_nan=False)
+    print(text, flush=True)
 
 
 def print_data(text: str) -> None:

@@ -14,12 +14,10 @@ import numpy as np
 
 from watchdog.cli.arguments import Commands, add_command, add_config_option, add_history_option
 from watchdog.cli.common import format_series, load_or_salvage, open_journal
-from watchdog.cli.daemon_api import ask_daemon, daemon_address
+from watchdog.cli.daemon_api import DaemonFaultError, NobodyAnswersError, ask_for_json, daemon_address, find_status
 from watchdog.cli.output import print_json, print_line, print_table
-from watchdog.cli.status import find_status
 from watchdog.core.errors import WatchdogError
 from watchdog.core.model import Millis
-from watchdog.net.errors import HttpError
 from watchdog.offline import plots
 from watchdog.offline.history import loader
 from watchdog.offline.history.query import QueryTimes, metrics_in, run_query
@@ -100,19 +98,17 @@ def _query_daemon(options: argparse.Namespace, query_times: QueryTimes) -> dict[
         "step": query_times.step,
     }
     query_string = urlencode({name: text for name, text in args.items() if text is not None})
-    result: dict[str, Any] | None = None
-    find_status(loaded, options.config)  # another one's samples are not told as ours
-    with contextlib.suppress(HttpError):
-        answer = ask_daemon(loaded, f"/api/query?{query_string}", 30_000)
-        result = answer.json()
-        if not 200 <= answer.status < 300:
-            why = result.get("error") if isinstance(result, dict) else None
-            raise WatchdogError(str(why or f"the watchdog answers {answer.status} — is it as new as this command?"))
-    if result is None:
+    with contextlib.suppress(DaemonFaultError):  # it may answer a query all the same
+        find_status(loaded, options.config)  # another one's samples are not told as ours
+    try:
+        status, result = ask_for_json(loaded, f"/api/query?{query_string}", 30_000)
+        if not 200 <= status < 300:
+            raise WatchdogError(str(result.get("error") or f"the watchdog answers {status}"))
+    except NobodyAnswersError:
         where, kept = daemon_address(loaded), loaded.state / SERIES_FILE
         if not kept.exists():
             cure = "is the service running? --history FILE asks files instead"
-            raise WatchdogError(f"no watchdog answers at {where} — {cure}")
+            raise WatchdogError(f"no watchdog answers at {where} — {cure}") from None
         open_journal(options.config)[1].close()  # which knows whose the state folder is
         print_line(f"no watchdog answers at {where}: {kept} does, and its end is now", is_error=True)
         result = _query_files(options.expr, [str(kept)], query_times)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,18 +13,16 @@ from urllib.parse import urlencode
 from watchdog import config
 from watchdog.cli.arguments import Commands, add_command, add_config_option
 from watchdog.cli.common import format_series, load_or_salvage, open_executor
-from watchdog.cli.daemon_api import ask_daemon
+from watchdog.cli.daemon_api import ask_for_json, find_status
 from watchdog.cli.output import print_json, print_line, print_table
-from watchdog.cli.status import find_status
 from watchdog.config import Config
 from watchdog.core.errors import WatchdogError
 from watchdog.core.executor import owner_executor
 from watchdog.core.model import Labels, Millis
 from watchdog.core.protocols import Match
 from watchdog.core.text import shorten
-from watchdog.core.units import format_duration
+from watchdog.core.units import format_duration, json_number
 from watchdog.documents.problems import suggest, unknown_name
-from watchdog.net.errors import HttpError
 from watchdog.offline.source_look import SeriesLook, SourceLook, SourceLooker, readers_of, undelivered_metrics
 
 _FEW_SERIES = 20
@@ -90,13 +87,14 @@ def _why_unknown(name: str, loaded: Config, folder: Path) -> str:
 
 def _print_looks(options: argparse.Namespace, loaded: Config, looks: Sequence[SourceLook]) -> bool:
     """Whether all of them are up."""
+    status, unknown = None, ""
     try:
         status = find_status(loaded, options.config)
-    except WatchdogError as problem:  # what the sources say does not depend on who else has our address
-        status = None
+    except WatchdogError as problem:  # what the sources say does not depend on who has our address, or on how it is
+        unknown = str(problem)
         if not options.json:
             print_line(f"note: {problem}")
-    looks = [ask_about(loaded, look, status) if look.told else look for look in looks]
+    looks = [ask_about(loaded, look, status, unknown) if look.told else look for look in looks]
     all_up = all(look.error is None for look in looks)
     undelivered = {} if options.names else undelivered_metrics(loaded, looks)
     if options.json:
@@ -133,7 +131,9 @@ def _print_look(loaded: Config, look: SourceLook, status: Any, most: int) -> Non
 def _row(series: SeriesLook, readers: Callable[[str], tuple[str, ...]]) -> list[str]:
     name = shorten(format_series({"__name__": series.name, **dict(series.labels)}), _MAX_WIDTH)
     rate = "" if series.rate is None else f"{series.rate:.3g}/s"
-    return [name, f"{series.value:.10g}", rate, _format_age(series.age), ", ".join(readers(series.name)) or "-"]
+    value = json_number(series.value)
+    shown, read_by = value if isinstance(value, str) else f"{value:.10g}", ", ".join(readers(series.name)) or "-"
+    return [name, shown, rate, _format_age(series.age), read_by]
 
 
 def _describe(look: SourceLook) -> str:
@@ -168,14 +168,19 @@ def _format_age(age: Millis | None) -> str:
     return "now" if age < 1_000 else f"{format_duration(age // 1_000 * 1_000)} old"
 
 
-def ask_about(loaded: Config, look: SourceLook, status: Any) -> SourceLook:
-    """What the running watchdog has of a source that is told; `status`: what it says of itself, None where none runs."""
+def ask_about(loaded: Config, look: SourceLook, status: Any, unknown: str = "") -> SourceLook:
+    """What the running watchdog has of a source that is told; `status`: what it says of itself, None where none runs, or for
+    the reason `unknown`."""
     if status is None:
-        return look._replace(error="it listens to what others send, and no watchdog runs that could say what came")
+        why = unknown or "no watchdog runs that could say what came"
+        return look._replace(error=f"it listens to what others send, and {why}")
     theirs = status["sources"].get(look.name)
     if theirs is None:
         return look._replace(error="the running watchdog does not know it yet")
-    asked = _query(loaded, f'{{source="{look.name}"}}', "__name__")
+    try:
+        asked = _query(loaded, f'{{source="{look.name}"}}', "__name__")
+    except WatchdogError as problem:
+        return look._replace(error=str(problem))
     values = {series: value for series, (value, _) in asked.items() if series[0] != "up"}
     times: dict[tuple[str, Labels], float] = {}
     names = sorted({name for name, _ in values})
@@ -195,17 +200,15 @@ def ask_about(loaded: Config, look: SourceLook, status: Any) -> SourceLook:
 
 
 def _query(loaded: Config, expr: str, name_label: str) -> dict[tuple[str, Labels], tuple[float, Millis]]:
-    """Metric and labels → value, and the time (ms) that the running watchdog was asked for; nothing where it does not say."""
-    with contextlib.suppress(HttpError):
-        answer = ask_daemon(loaded, f"/api/query?{urlencode({'expr': expr})}", 10_000).json()
-        if isinstance(answer, dict) and "series" in answer:
-            found = {}
-            for one in answer["series"]:
-                labels = {name: text for name, text in one["labels"].items() if name not in ("source", "target")}
-                name = labels.pop(name_label, "")
-                found[name, tuple(sorted(labels.items()))] = float(one["values"][-1]), answer["times"][-1]
-            return found
-    return {}
+    """Metric and labels → value, and the time (ms) that the running watchdog was asked for; nothing where it says why not.
+    Raises WatchdogError."""
+    _, answer = ask_for_json(loaded, f"/api/query?{urlencode({'expr': expr})}", 10_000)
+    found = {}
+    for one in answer.get("series", ()):
+        labels = {name: text for name, text in one["labels"].items() if name not in ("source", "target")}
+        name = labels.pop(name_label, "")
+        found[name, tuple(sorted(labels.items()))] = float(one["values"][-1]), answer["times"][-1]
+    return found
 
 
 def _as_json(loaded: Config, look: SourceLook, status: Any) -> dict[str, Any]:
@@ -223,12 +226,10 @@ def _as_json(loaded: Config, look: SourceLook, status: Any) -> dict[str, Any]:
 
 
 def _series_as_json(series: SeriesLook, readers: Callable[[str], Iterable[str]]) -> dict[str, Any]:
-    """NaN and the infinities as texts: JSON has no numbers for them."""
-    value = series.value if abs(series.value) < float("inf") else str(series.value)
     return {
         "name": series.name,
         "labels": dict(series.labels),
-        "value": value,
+        "value": series.value,
         "age": series.age,
         "rate": series.rate,
         "read_by": list(readers(series.name)),

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from watchdog.cli.arguments import Commands, add_command, add_config_option
 from watchdog.cli.common import load_or_salvage, open_journal, run_as_json
-from watchdog.cli.daemon_api import ask_daemon, daemon_address
+from watchdog.cli.daemon_api import fetch_status
 from watchdog.cli.output import print_json, print_line
-from watchdog.config import Config, is_same_configuration
 from watchdog.core.errors import WatchdogError
 from watchdog.core.units import format_duration
 from watchdog.journal import incidents
 from watchdog.journal.messages import UndeliveredMessage
 from watchdog.journal.storage import Journal
-from watchdog.net.errors import HttpError
 from watchdog.web.status_rows import build_status_rows, format_time
 
 _MAX_NAME_WIDTH = 40
@@ -33,29 +30,6 @@ def register(commands: Commands) -> None:
     )
     command.add_argument("id", nargs="?", type=int, metavar="ID")
     add_config_option(command)
-
-
-def fetch_status(loaded: Config, path: Path) -> Any:
-    """What the running watchdog of the configuration at `path` says of itself."""
-    if (known := find_status(loaded, path)) is None:
-        raise WatchdogError(f"no watchdog answers at {daemon_address(loaded)} — is the service running?")
-    return known
-
-
-def find_status(loaded: Config, path: Path) -> Any:
-    """The same; None: nobody answers. Raises WatchdogError when it is the watchdog of another configuration that does."""
-    try:
-        answer = ask_daemon(loaded, "/api/status", 5_000)
-        if answer.status == 200 and (known := answer.json()) is not None:
-            theirs = known.get("configuration")
-            if theirs is not None and not is_same_configuration(theirs, path):
-                raise WatchdogError(
-                    f"at {daemon_address(loaded)} answers the watchdog of {theirs} — say web: with an address of its own"
-                )
-            return known
-    except HttpError:
-        pass
-    return None
 
 
 def status(options: argparse.Namespace) -> int:

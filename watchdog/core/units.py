@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
 Unit = str
 """What a KPI's number means: one of UNITS, or the code of a currency, such as USD or USDT."""
@@ -82,7 +83,7 @@ def format_promql_duration(millis: int) -> str:
 def format_duration(millis: float) -> str:
     """200_000 → ``3 m 20 s``: the two largest units that say something."""
     if not math.isfinite(millis):
-        return str(millis)
+        return describe_not_finite(millis)
     if abs(millis) < 1_000:
         return f"{millis:.0f} ms"
     left, parts = round(abs(millis) / 1_000), []
@@ -94,12 +95,31 @@ def format_duration(millis: float) -> str:
     return sign + " ".join(parts[:2] or ["0 s"])
 
 
+def describe_not_finite(value: float) -> str:
+    """What a value is that is no number: nothing divided by nothing, or something by nothing."""
+    return "no number (0/0)" if value != value else "infinite" if value > 0 else "minus infinite"
+
+
+def json_number(value: float) -> float | str:
+    """NaN and the infinities as Prometheus writes them: JSON has no numbers for them."""
+    return value if math.isfinite(value) else "NaN" if value != value else "+Inf" if value > 0 else "-Inf"
+
+
+def with_json_numbers(value: Any) -> Any:
+    """JSON in which no number is NaN or infinite, see `json_number`."""
+    if isinstance(value, float):
+        return json_number(value)
+    if isinstance(value, Mapping):
+        return {name: with_json_numbers(each) for name, each in value.items()}
+    return [with_json_numbers(each) for each in value] if isinstance(value, list | tuple) else value
+
+
 def format_value(value: float | None, unit: Unit, figures: int = 3) -> str:
     """A raw value as people read it: ``15.2 %``, ``1.4 GiB``, ``3 m 20 s``, ``5``. `figures`: at least so many that count."""
     if value is None:
         return "no value"
     if not math.isfinite(value):
-        return str(value)
+        return describe_not_finite(value)
     match unit:
         case "ratio":
             return f"{_format_number(value * 100, figures)} %"

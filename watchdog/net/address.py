@@ -27,6 +27,11 @@ def validate_url(url: str, example: str, *, credentials_cure: str | None = None)
     return url
 
 
+def host_and_port(host: str, port: int) -> str:
+    """``127.0.0.1:80``, ``[::1]:80``"""
+    return f"{f'[{host}]' if ':' in host else host}:{port}"
+
+
 def redact_url(url: str) -> str:
     """The address without what may be secret in it."""
     try:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import NamedTuple
 
 from watchdog.config import Config
@@ -124,7 +125,8 @@ def _rate(sample: Sample, before: Mapping[tuple[str, Labels], Sample]) -> float 
     last = before.get((sample.name, sample.labels))
     if last is None or not sample.name.endswith(_COUNTERS) or sample.t <= last.t or not sample.v >= last.v:
         return None
-    return (sample.v - last.v) / (sample.t - last.t) * 1_000
+    rate = (sample.v - last.v) / (sample.t - last.t) * 1_000
+    return rate if isfinite(rate) else None
 
 
 def readers_of(config: Config, source: str) -> Callable[[str], tuple[str, ...]]:

@@ -115,7 +115,8 @@ class CheckTracker:
     def update(self, reading: Reading, machines: Mapping[StateKey, MachineState], now: Millis) -> None:
         """After a round that judged it in full: is it clearly ok from here?"""
         self.clearly_ok_at, self._flushed = 0, True
-        if type(reading.values) is InstantVector and all(_is_plain_ok(machines[key]) for key in self.machine_keys):
+        known = self.machine_keys
+        if type(reading.values) is InstantVector and known and all(_is_plain_ok(machines[key]) for key in known):
             self.clearly_ok_at, self._reading, self._names = now, reading, reading.values.label_sets
 
     def flush(self, machines: MutableMapping[StateKey, MachineState]) -> None:
@@ -212,7 +213,8 @@ def should_forget(check: Check, verdict: Verdict, machine: MachineState, changes
         return True
     if machine.phase != "ok" or machine.lost:
         return False
-    return (verdict.gone and verdict.outcome == "ok") or (verdict.labels != () and check.operator == "expr")
+    named_bad_only = verdict.labels != () and check.operator == "expr"
+    return verdict.outcome == "ok" and (verdict.gone or named_bad_only)
 
 
 def is_inactive(rule: Rule, condition_holds: Callable[..., bool | None], now: Millis) -> bool:

@@ -181,7 +181,7 @@ def _judge_one(check: Check, reading: Reading, key: Labels, labels: Labels, valu
     if reading.evidence is not None and not _has_evidence(labels, reading.evidence):
         return _verdict(check, key, "nodata", f"{check.kpi} lacks the evidence it needs", value)
     if not math.isfinite(value):
-        return _verdict(check, key, "nodata", f"{check.kpi} is {value}")
+        return _verdict(check, key, "nodata", f"{check.kpi} is {format_value(value, check.unit)}")
     if check.operator is None:
         return _verdict(
             check,

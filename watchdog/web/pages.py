@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from watchdog.core.errors import WatchdogError
 from watchdog.core.inbox import RETRY_LATER, InboxReply
 from watchdog.core.text import escape
+from watchdog.core.units import with_json_numbers
 from watchdog.web.guard import content_security_policy
 from watchdog.web.metrics_format import choose_format
 from watchdog.web.pacing import Pacer
@@ -47,7 +48,13 @@ class Response(NamedTuple):
 
     @classmethod
     def json(cls, value: object, code: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        def encode(value: object) -> str:
+            return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+        try:
+            text = encode(value)
+        except ValueError:  # a number that JSON has not: readers are told all the rest
+            text = encode(with_json_numbers(value))
         return cls(text.encode(errors="replace"), "application/json", code, headers or {})
 
     @classmethod

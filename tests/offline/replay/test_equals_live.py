@@ -137,7 +137,7 @@ def run_replay(loaded: Config, path: Path, rows: list[tuple[int, SourceRow]]) ->
 
 
 def random_rows(seed: int, count: int, every: int) -> list[tuple[int, SourceRow]]:
-    """A walk with quiet and wild stretches, failed reads, and NaN now and then."""
+    """A walk with quiet and wild stretches, failed reads, NaN and infinities now and then."""
     dice = random.Random(seed)
     rows: list[tuple[int, SourceRow]] = []
     a, b, c, lost = 1.0, 10.0, 0.0, 0
@@ -147,8 +147,8 @@ def random_rows(seed: int, count: int, every: int) -> list[tuple[int, SourceRow]
         b = max(0.5, b + dice.choice([-3, -1, 0, 0, 1, 2]))
         c = 0.0 if dice.random() < 0.03 else c + dice.choice([0, 0, 1, 1, 2])
         lost = lost - 1 if lost else dice.choice([2, 7]) if i > 3 and dice.random() < 0.03 else 0
-        odd = math.nan if dice.random() < 0.03 else a
-        row = {"a": odd, "b": b, "c": c, 'd{x="1"}': a + 1} | ({} if i % 40 > 22 else {'d{x="2"}': 5 - a})
+        odd = dice.choice([math.nan, math.inf, -math.inf]) if dice.random() < 0.05 else a
+        row = {"a": odd, "b": b, "c": c, 'd{x="1"}': odd + 1} | ({} if i % 40 > 22 else {'d{x="2"}': 5 - a})
         row |= {f'e{{x="{i // 17 % 3}"}}': a} | ({'e{x="9"}': 1.0} if seed % 3 == 0 and i % 50 > 20 else {})
         rows.append((T + every * i, None if lost else row))
     return rows

@@ -93,7 +93,9 @@ def random_series(dice: random.Random, size: int, wild: np.ndarray) -> list[Floa
         if wild[i]:
             a, b = dice.choice([0.0, 1.5, 2.5, 3.5, 5.0]), max(0.5, b + dice.choice([-3, -1, 0, 1, 2]))
         c = 0.0 if wild[i] and dice.random() < 0.1 else c + (dice.random() < 0.5)
-        rows.append([np.nan if wild[i] and dice.random() < 0.03 else a, b, c, a + 1, 5 - a])
+        rows.append(
+            [dice.choice([np.nan, np.inf, -np.inf]) if wild[i] and dice.random() < 0.05 else a, b, c, a + 1, 5 - a]
+        )
     return [np.array(row) for row in np.array(rows).T]
 
 

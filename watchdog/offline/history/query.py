@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from watchdog.core.model import Millis
-from watchdog.core.units import parse_duration
+from watchdog.core.units import json_number, parse_duration
 from watchdog.offline.history import series_db
 from watchdog.offline.history.page_builder import HistoryError, PageBuilder
 from watchdog.offline.history.text_format import parse_time
@@ -143,7 +143,7 @@ def encode_answer(text: str, times: Ints, result: QueryResult, max_bytes: int) -
 def _series_as_json(result: QueryResult) -> Iterator[dict[str, Any]]:
     for row, key in enumerate(result.keys):
         cells = zip(result.values[row].tolist(), result.present[row].tolist(), strict=True)
-        yield {"labels": dict(key), "values": [_json_value(v) if there else None for v, there in cells]}
+        yield {"labels": dict(key), "values": [json_number(v) if there else None for v, there in cells]}
 
 
 def metrics_in(text: str) -> set[str]:
@@ -165,7 +165,3 @@ def with_stored_history(path: Path, series: PageList, reads: ReadRange) -> PageL
     for page in (*series.pages, *stored):
         found.add_page(page)
     return found.build()
-
-
-def _json_value(v: float) -> float | str:
-    return v if math.isfinite(v) else "NaN" if v != v else "+Inf" if v > 0 else "-Inf"

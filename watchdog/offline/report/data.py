@@ -10,7 +10,7 @@ import numpy as np
 
 from watchdog.config import Config
 from watchdog.core.model import Millis
-from watchdog.core.units import Unit, format_duration
+from watchdog.core.units import Unit, describe_not_finite, format_duration
 from watchdog.journal.incidents import Incident, TripRecord
 from watchdog.journal.runs import PlanRun, Step
 from watchdog.journal.storage import Journal
@@ -191,10 +191,12 @@ def _kpi_series(
         if why:
             lacks.append(f"The baseline of {name} at that time ({why}): what is farthest from it cannot be told.")
         try:
-            values = _evaluate_at(kpi, incident.target, config, pages, times[times <= known_until], epochs)
+            values, odd = _evaluate_at(kpi, incident.target, config, pages, times[times <= known_until], epochs)
         except PromqlError as error:
             lacks.append(f"The values of {name}, which cannot be evaluated: {error}.")
             continue
+        if odd:
+            lacks.append(f"The values of {name} at times at which it was {' or '.join(odd)}.")
         values = np.pad(values, ((0, 0), (0, times.size - values.shape[1])), constant_values=np.nan)
         shown = _farthest_from_baseline(values, baseline)
         low, high = (
@@ -208,8 +210,9 @@ def _kpi_series(
 
 def _evaluate_at(
     kpi: Kpi, target: str, config: Config, pages: PageList, times: Ints, epochs: Sequence[Millis]
-) -> Floats:
-    """[series, times] as it was read then: a KPI with `since: resume` has forgotten what was before its epoch."""
+) -> tuple[Floats, list[str]]:
+    """[series, times] as it was read then: a KPI with `since: resume` has forgotten what was before its epoch. And what is left
+    out of it: ``infinite``, ``no number (0/0)``."""
     expr = config.parse_expr(config.expr_of(kpi.expr, target))
     parts: list[tuple[Millis | None, Ints]] = [(None, times)]
     if kpi.since == "resume":
@@ -218,14 +221,14 @@ def _evaluate_at(
     results = [evaluate(expr, pages, part, epoch) for epoch, part in parts]
     keys = list(dict.fromkeys(key for result in results for key in result.keys))
     values = np.full((len(keys), times.size), np.nan)
-    first = 0
+    first, odd = 0, dict[str, None]()
     for result, (_, part) in zip(results, parts, strict=True):
         rows = [keys.index(key) for key in result.keys]
-        values[rows, first : first + part.size] = np.where(
-            result.present & np.isfinite(result.values), result.values, np.nan
-        )
+        is_number = np.isfinite(result.values)
+        values[rows, first : first + part.size] = np.where(result.present & is_number, result.values, np.nan)
+        odd |= dict.fromkeys(map(describe_not_finite, result.values[result.present & ~is_number]))
         first += part.size
-    return values
+    return values, list(odd)
 
 
 def _list_epochs(journal: Journal, incident: Incident) -> list[Millis]:
