@@ -24,7 +24,7 @@ def _saved_part(machine: MachineState) -> MachineState:
     missing = machine.missing // (_LOST_STEP if machine.lost else _MISSING_STEP)
     if machine.phase == "ok":
         return MachineState(lost=machine.lost, missing=missing)
-    return replace(machine, last=0, reason="", value=None, limit=None, seen=0, evidence=0, missing=missing)
+    return replace(machine, last=0, judged=0, reason="", value=None, limit=None, seen=0, evidence=0, missing=missing)
 
 
 _MISSING_STEP = 5_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from watchdog.config import Config
 from watchdog.core.telemetry import MetricsSnapshot
@@ -41,6 +41,7 @@ def metrics_snapshot(
     readings: Mapping[tuple[str, str], Reading],
     machines: Mapping[StateKey, MachineState],
     journal: Journal,
+    flapping: Collection[str] = (),
 ) -> MetricsSnapshot:
     """The mappings must not change meanwhile: whoever asks sits in another thread."""
     rules = config.rules_by_target
@@ -75,4 +76,5 @@ def metrics_snapshot(
         rule_limits(checks),
         latched,
         len(journal.incidents.list_targets_with_open_incident()),
+        {source: int(source in flapping) for source in config.sources},
     )
