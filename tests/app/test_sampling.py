@@ -41,7 +41,7 @@ class SamplingHarness:
         assert now == NOW
         self.samples += [(source, sample.v) for sample in samples]
 
-    def mark_source_down(self, source: str, now: Millis) -> None:
+    def mark_source_down(self, source: str, now: Millis, reason: str = "") -> None:
         assert now == NOW
         self.downs.append(source)
 

@@ -151,7 +151,7 @@ async def _live(folder: Path, until: float) -> None:
         def note_cut(self, source: str, cut: Cut | None, now: Millis) -> None:
             """Nothing is."""
 
-        def mark_source_down(self, source: str, now: Millis) -> None:
+        def mark_source_down(self, source: str, now: Millis, reason: str = "") -> None:
             head.mark_source_down(source, now)
 
     async def judge(source: str) -> None:

@@ -772,3 +772,81 @@ def test_a_trial_is_not_changed_by_looking() -> None:
 
     assert trial == kept
     assert trial.machines == {}
+
+
+# ─ a source that flaps ─
+
+MAX_AGE: Millis = 1_500
+
+
+def looks_until(kind: str, terms: MachineConfig, start: MachineState, good_every: int) -> Millis | None:
+    """After how many ms it trips or clears, of reads every 500 ms of which one in `good_every` works; None: not within a minute."""
+    machine = start
+    for i in range(120):
+        now = T0 + 500 * i
+        verdict = make_verdict(kind if i % good_every == 0 else "nodata", now)._replace(max_age=MAX_AGE)  # type: ignore[arg-type]
+        machine, changes = advance(machine, verdict, terms, now)
+        if any(change.kind in ("tripped", "cleared") for change in changes):
+            return now - T0
+    return None
+
+
+@pytest.mark.parametrize(("good_every", "fires_after"), [(1, 5_000), (2, 5_000), (3, 6_000), (4, None)])
+def test_time_between_two_bad_reads_counts_while_they_are_believed(good_every: int, fires_after: int | None) -> None:
+    terms = MachineConfig(FakePatience(duration=5_000))
+
+    assert looks_until("bad", terms, MachineState(since=T0, last=T0), good_every) == fires_after
+
+
+@pytest.mark.parametrize(("good_every", "clears_after"), [(1, 5_000), (2, 5_000), (3, 6_000), (4, None)])
+def test_so_does_time_between_two_good_ones(good_every: int, clears_after: int | None) -> None:
+    terms = MachineConfig(FakePatience(), clear_for=5_000)
+    firing = MachineState("firing", since=T0, last=T0, outcome="bad")
+
+    assert looks_until("well", terms, firing, good_every) == clears_after
+
+
+def test_a_good_read_between_two_failed_ones_starts_the_time_anew() -> None:
+    terms, machine = MachineConfig(FakePatience(duration=2_500)), MachineState(since=T0, last=T0)
+    kinds: list[Kind] = [
+        "bad",
+        "nodata",
+        "bad",
+        "nodata",
+        "well",
+        "nodata",
+        "bad",
+        "nodata",
+        "bad",
+        "nodata",
+        "bad",
+        "nodata",
+    ]
+    for i, kind in enumerate(kinds):
+        machine, changes = advance(
+            machine, make_verdict(kind, T0 + 500 * i)._replace(max_age=MAX_AGE), terms, T0 + 500 * i
+        )
+        assert [change.kind for change in changes] in ([], ["dropped"])
+
+
+def test_nobody_watched_over_a_restart_however_short() -> None:
+    terms, machine = MachineConfig(FakePatience(duration=1_000)), MachineState(since=T0, last=T0)
+    machine, _ = advance(machine, make_verdict("bad", T0)._replace(max_age=60_000), terms, T0)
+    machine, _ = advance(machine, make_verdict("nodata", 0), terms, T0 + 500)
+    machine = skip_gap(machine, T0 + 20_000)
+
+    machine, changes = advance(machine, make_verdict("bad", T0 + 20_500)._replace(max_age=60_000), terms, T0 + 20_500)
+
+    assert (machine.held, changes) == (0, [])
+
+
+def test_quiet_time_is_proven_by_a_source_that_flaps() -> None:
+    trial, terms = ProofState(since=T0, last=T0), {KEY: SLOW_TERMS}
+    for i in range(40):
+        now = T0 + 500 * i
+        verdict = make_verdict("well" if i % 2 else "nodata", now)._replace(max_age=MAX_AGE)
+        trial, finding = prove(trial, terms, [verdict], {}, 5_000, now)
+        if finding is not None:
+            break
+
+    assert (finding and finding.outcome, now - T0) == ("proven", 5_500)

@@ -41,7 +41,7 @@ class SampleSink(Protocol):
 
     def add_samples(self, source: str, samples: Sequence[Sample], now: Millis) -> None: ...
 
-    def mark_source_down(self, source: str, now: Millis) -> None: ...
+    def mark_source_down(self, source: str, now: Millis, reason: str) -> None: ...
 
     def note_cut(self, source: str, cut: Cut | None, now: Millis) -> None:
         """Of the samples that come next not all are there; None: all are."""
@@ -240,7 +240,7 @@ class Sampler:
             self._states[running.name] = StateSnapshot(_identity_of(running.source), state)
 
     def _mark_down(self, running: _RunningSource, error: str) -> None:
-        self._sink.mark_source_down(running.name, self._clock())
+        self._sink.mark_source_down(running.name, self._clock(), error)
         if running.error != error:
             log.warning("source %s: %s", running.name, error)
         running.answered, running.error = True, error

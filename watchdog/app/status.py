@@ -34,7 +34,7 @@ def build_status(
 ) -> dict[str, object]:
     """`source_errors`: source → why its last read failed, None when it did not. `standing`: (target) → what plans have left
     so there."""
-    cuts = pipeline.cut_sources()
+    cuts, flapping = pipeline.cut_sources(), pipeline.flapping_sources()
     users = Counter(rule for rule, _ in config.rules_by_target)
     return {
         "version": __version__,
@@ -45,6 +45,7 @@ def build_status(
                 "up": source_errors.get(name) is None and name in source_errors,
                 "error": source_errors.get(name),
                 "cut": cuts.get(name),
+                "flaps": flapping.get(name),
                 "age": None
                 if (newest := pipeline.telemetry.newest_samples.get(name)) is None
                 else max(0, now - newest),

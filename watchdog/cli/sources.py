@@ -148,6 +148,8 @@ def _notes(look: SourceLook, status: Any) -> Iterator[str]:
     if look.cut is not None:
         yield f"cut: {look.cut}"
     theirs = None if status is None else status["sources"].get(look.name)
+    if theirs is not None and theirs.get("flaps"):
+        yield f"it flaps, says the running watchdog: {theirs['flaps']}"
     if theirs is not None and not theirs["up"] and theirs["error"] and theirs["error"] != look.error and not look.told:
         yield f"the running watchdog says otherwise: {theirs['error']}"
 

@@ -122,6 +122,8 @@ class Verdict(NamedTuple):
     """`nodata` of a label set that has no value although others have; `ok` of what stood for all of them while there were none."""
     target: str = ""
     """Whose rule it is: one rule may speak for several targets."""
+    max_age: Millis = 0
+    """How old what was read may be and still be believed."""
 
 
 MAX_TITLE_CHARACTERS = 280

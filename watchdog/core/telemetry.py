@@ -60,6 +60,12 @@ class Telemetry:
             ["source", "reason"],
             registry=registry,
         )
+        self.source_failures = Counter(
+            "watchdog_source_failures",
+            "Reads that failed, and deliveries that did not come.",
+            ["source"],
+            registry=registry,
+        )
         self.history_bytes = Gauge("watchdog_history_bytes", "Size of series.db.", registry=registry)
         self.history_oldest = Gauge(
             "watchdog_history_oldest_timestamp_seconds", "Time of the oldest sample in series.db.", registry=registry
@@ -92,6 +98,11 @@ class Telemetry:
             self.newest_samples[source] = newest
             self.source_last_sample.labels(source).set(newest / 1_000)
 
+    def note_failure(self, source: str) -> None:
+        """It could not be read, or has not delivered."""
+        self.source_up.labels(source).set(0)
+        self.source_failures.labels(source).inc()
+
     def remove_source(self, source: str) -> None:
         """One that is read no longer: what was last known of it is not so any more."""
         self.newest_samples.pop(source, None)
@@ -121,6 +132,8 @@ class MetricsSnapshot(NamedTuple):
     """Channel → messages that wait"""
     oldest_unsent: Mapping[str, int] = {}
     """Channel → when the oldest of them was written, ms"""
+    flapping: Mapping[str, int] = {}
+    """Source → 1 while it fails and delivers in turn."""
 
 
 class _SnapshotCollector(Collector):
@@ -174,6 +187,12 @@ class _SnapshotCollector(Collector):
             "1 while repairs stay refused until a person resumes.",
             ("target",),
             {(name,): value for name, value in snapshot.latched.items()},
+        )
+        yield _gauge_family(
+            "watchdog_source_flaps",
+            "1 while the source fails and delivers in turn.",
+            ("source",),
+            {(name,): value for name, value in snapshot.flapping.items()},
         )
 
 

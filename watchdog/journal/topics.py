@@ -42,12 +42,17 @@ def suppression_topic(kind: str, subject: str) -> str:
     return f"{kind} of {subject}"
 
 
-_SOURCE, _CHANNEL = "source ", "channel "
+_SOURCE, _CHANNEL, _FLAPS = "source ", "channel ", "flaps of "
 
 
 def source_topic(source: str) -> str:
     """That it is cut."""
     return f"{_SOURCE}{source}"
+
+
+def flaps_topic(source: str) -> str:
+    """That it fails and delivers in turn."""
+    return f"{_FLAPS}{source}"
 
 
 def channel_topic(channel: str) -> str:
@@ -58,6 +63,11 @@ def channel_topic(channel: str) -> str:
 def source_of(topic: str) -> str | None:
     """Which source a topic is about; None: it is about something else."""
     return topic.removeprefix(_SOURCE) if topic.startswith(_SOURCE) else None
+
+
+def source_that_flaps(topic: str) -> str | None:
+    """Which source flaps; None: the topic is about something else."""
+    return topic.removeprefix(_FLAPS) if topic.startswith(_FLAPS) else None
 
 
 def channel_of(topic: str) -> str | None:

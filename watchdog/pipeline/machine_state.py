@@ -35,9 +35,8 @@ def _saved_part(machine: MachineState) -> MachineState:
     missing = machine.missing // (_LOST_STEP if machine.lost else _MISSING_STEP)
     if machine.phase == "ok":
         return MachineState(lost=machine.lost, missing=missing)
-    return replace(
-        machine, last=0, reason="", value=None, limit=None, worst=None, excess=0.0, seen=0, evidence=0, missing=missing
-    )
+    timeless = replace(machine, last=0, judged=0, seen=0, evidence=0, missing=missing)
+    return replace(timeless, reason="", value=None, limit=None, worst=None, excess=0.0)
 
 
 _MISSING_STEP = 5_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from watchdog.config import Config
 from watchdog.core.telemetry import MetricsSnapshot
@@ -41,6 +41,7 @@ def metrics_snapshot(
     readings: Mapping[tuple[str, str], Reading],
     machines: Mapping[StateKey, MachineState],
     journal: Journal,
+    flapping: Collection[str] = (),
 ) -> MetricsSnapshot:
     """The mappings must not change meanwhile: whoever asks sits in another thread."""
     rules = config.rules_by_target
@@ -78,4 +79,5 @@ def metrics_snapshot(
         len(journal.incidents.list_targets_with_open_incident()),
         {name: queues[name].unsent if name in queues else 0 for name in config.channels},
         {name: queue.oldest for name, queue in queues.items() if name in config.channels},
+        {source: int(source in flapping) for source in config.sources},
     )

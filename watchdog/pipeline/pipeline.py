@@ -34,7 +34,6 @@ from watchdog.pipeline.check_tracker import (
     should_forget,
 )
 from watchdog.pipeline.config_expressions import expressions, longest_windows
-from watchdog.pipeline.cut_reports import CutReports
 from watchdog.pipeline.evidence import dump_label_sets, gather_evidence, parse_label_sets
 from watchdog.pipeline.incident_manager import IncidentManager, Visibility
 from watchdog.pipeline.incident_messages import DescribeLeft
@@ -44,6 +43,7 @@ from watchdog.pipeline.metrics_snapshot import metrics_snapshot
 from watchdog.pipeline.peak_recorder import PeakRecorder
 from watchdog.pipeline.removed_rules import record_removed
 from watchdog.pipeline.source_metrics import SourceMetrics
+from watchdog.pipeline.source_reports import SourceReports
 from watchdog.pipeline.target_reconciliation import Heirs, reconcile_targets
 from watchdog.pipeline.template_query import run_template_query
 from watchdog.pipeline.unseen_metrics import UnseenMetrics
@@ -96,7 +96,7 @@ class Pipeline:
         self._reported_blind = BLIND in (told := journal.messages.list_open_topics())
         # Whom an earlier process told that nobody sees anything is told otherwise once a source has delivered.
         self._lost_since = dict.fromkeys(config.sources if self._reported_blind else (), now - BLIND_AFTER)
-        self._cut_reports = CutReports(told, now)
+        self._source_reports = SourceReports(lambda source: self.config.sources[source].every, told, now)
         self._source_metrics = SourceMetrics(self.store.metrics_by_source())
         self._kpis = KpiEvaluation(self._evaluator, self._source_metrics)
         self._muted: dict[str, frozenset[str]] = {}
@@ -105,7 +105,7 @@ class Pipeline:
         self.apply_config(config, now, removed)
         self._peak_recorder = PeakRecorder(journal, self.store, config.sources)
         telemetry.snapshot = lambda: metrics_snapshot(
-            self.config, self._checks, self.readings.copy(), self._machines.copy(), journal
+            self.config, self._checks, self.readings.copy(), self._machines.copy(), journal, self.flapping_sources()
         )
 
     def apply_config(self, config: Config, now: Millis, removed: str = "") -> None:
@@ -130,7 +130,7 @@ class Pipeline:
         self.unseen.apply_config(config.sources, self._kpis.required_metrics, config.target_by_source)
         for source in self._source_metrics.apply_config(config.sources, config.target_by_source):
             self.telemetry.remove_source(source)
-        self._cut_reports.forget(self._cut_reports.known() - config.sources.keys())
+        self._source_reports.forget_all_but(config.sources)
         query = partial(run_template_query, config, self._evaluator)
         self.incident_manager = IncidentManager(
             config, self.journal, self.telemetry, query, self._machines, self._describe_left
@@ -220,13 +220,14 @@ class Pipeline:
             # What it no longer delivers is missed by rules that it does not touch.
             self._trackers.unjudged.add(ALL_SOURCES)
         self._lost_since.pop(source, None)
+        self._source_reports.flaps.note_read(source, now)
         self.telemetry.note_read(source, newest)
 
     def note_cut(self, source: str, cut: Cut | None, now: Millis) -> None:
         """Of a source's samples that are added next not all are there, or all are again."""
         for reason, count in (cut.dropped if cut is not None else {}).items():
             self.telemetry.source_dropped.labels(source, reason).inc(count)
-        self._cut_reports.note(source, cut, now)
+        self._source_reports.cuts.note(source, cut, now)
         if cut is not None:
             self.store.note_incomplete(source, cut.metrics, now)
         if self._source_metrics.note_cut(source, cut):
@@ -234,14 +235,19 @@ class Pipeline:
 
     def cut_sources(self) -> dict[str, str]:
         """Source → what of its last samples was left out, and why."""
-        return self._cut_reports.current()
+        return self._source_reports.cuts.current()
 
-    def mark_source_down(self, source: str, now: Millis) -> None:
+    def flapping_sources(self) -> dict[str, str]:
+        """Source that fails and delivers in turn → how, and why it failed the last time."""
+        return self._source_reports.flaps.current()
+
+    def mark_source_down(self, source: str, now: Millis, reason: str = "") -> None:
         self.store.mark_source_down(source, now)
         self._source_metrics.mark_down(source)
         self._trackers.unjudged.add(source)
         self._lost_since.setdefault(source, now)
-        self.telemetry.source_up.labels(source).set(0)
+        self._source_reports.flaps.note_failure(source, reason, now)
+        self.telemetry.note_failure(source)
 
     # ─ evaluate ─
 
@@ -350,13 +356,13 @@ class Pipeline:
         if self._peak_metrics:
             self._peak_recorder.save(self._peak_metrics, now)
         busy = {check.target for check, _, _ in changes} | self.incident_manager.targets_with_open_incident()
-        cut_news = self._cut_reports.due(now)
-        if not states and not busy and not cut_news and blind == self._reported_blind:
+        source_news = self._source_reports.due(now)
+        if not states and not busy and not source_news and blind == self._reported_blind:
             return set()
         with self.journal.transaction() as tx:
             if blind != self._reported_blind:
                 self.incident_manager.record_blind(tx, blind, now)
-            for message in cut_news.values():
+            for message in source_news:
                 log.warning("%s: %s", message.title, "; ".join(message.lines))
                 self.incident_manager.notify(tx, message, now)
             tx.machines.save_machines(states)
@@ -381,7 +387,7 @@ class Pipeline:
             if affected - self.config.targets.keys():  # what was at work there may have latched it
                 self._reconcile_targets(now)
         self._reported_blind = blind
-        self._cut_reports.mark_told(cut_news)
+        self._source_reports.mark_told()
         return affected
 
     def describe_incident(self, incident: int, channel: str, now: Millis) -> Message | None:

@@ -119,9 +119,10 @@ def _verdict(
     cleared: bool = False,
     evidence: Millis = 0,
     gone: bool = False,
+    max_age: Millis = 0,
 ) -> Verdict:
     return Verdict(
-        check.rule, check.level, labels, outcome, reason, value, limit, cleared, evidence, gone, check.target
+        check.rule, check.level, labels, outcome, reason, value, limit, cleared, evidence, gone, check.target, max_age
     )
 
 
@@ -192,11 +193,13 @@ def _judge_one(check: Check, reading: Reading, key: Labels, labels: Labels, valu
             None,
             True,
             reading.newest_sample,
+            max_age=reading.max_age,
         )
     if check.operator == "expr":
         shown_value = value if reading.kpi_values is None else _value_for(labels, reading.kpi_values)
         reason = f"{check.kpi} {format_value(shown_value, check.unit)}: {_condition_text(check)}"
-        return _verdict(check, key, "bad", reason, shown_value, None, False, reading.newest_sample)
+        seen = reading.newest_sample
+        return _verdict(check, key, "bad", reason, shown_value, None, False, seen, max_age=reading.max_age)
     if check.limit_unknown is not None and math.isnan(check.limit):
         return _verdict(check, key, "nodata", f"{check.kpi}: {check.limit_unknown}", value)
     bad = check.is_bad(value)
@@ -212,6 +215,7 @@ def _judge_one(check: Check, reading: Reading, key: Labels, labels: Labels, valu
         limit,
         not bad and not check.is_uncleared(value),
         reading.newest_sample,
+        max_age=reading.max_age,
     )
 
 
@@ -243,6 +247,7 @@ def _expr_ok_verdict(check: Check, reading: Reading, labels: Labels) -> Verdict:
         None,
         True,
         reading.newest_sample,
+        max_age=reading.max_age,
     )
 
 

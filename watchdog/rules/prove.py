@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 from watchdog.core.model import Millis, Verdict
-from watchdog.rules.state_machine import MachineConfig, MachineState, StateKey, advance, skip_gap
+from watchdog.rules.state_machine import MachineConfig, MachineState, StateKey, advance, bridges_gap, skip_gap
 
 
 class ProofResult(NamedTuple):
@@ -25,6 +25,8 @@ class ProofState:
     quiet: Millis = 0
     """How long all has been well, without the time that nothing was known."""
     well: bool = False
+    well_at: Millis = 0
+    """When all was well the last time, and nothing has been otherwise since; 0: not so."""
     machines: Mapping[StateKey, MachineState] = field(default_factory=dict)
     reason: str = "no evidence yet"
 
@@ -32,7 +34,7 @@ class ProofState:
 def skip_proof_gap(state: ProofState, now: Millis) -> ProofState:
     """After a suspend or a clock jump: the time in between is no evidence, and a clock set back hides none."""
     machines = {key: skip_gap(machine, now) for key, machine in state.machines.items()}
-    return replace(state, since=min(state.since, now), last=now, machines=machines)
+    return replace(state, since=min(state.since, now), last=now, well_at=0, machines=machines)
 
 
 def prove(
@@ -46,7 +48,8 @@ def prove(
     """One evaluation of the evidence. None = not decided yet.
 
     `configs`: of the rules that tripped; each must be on the good side of its recovery threshold. `conditions`: with
-    None where they cannot be told. Unreadable is neither well nor bad.
+    None where they cannot be told. Unreadable is neither well nor bad; between two times that all is well, no further apart than
+    data is believed, it was well.
     """
     machines = dict(state.machines)
     unknown, unwell = [], []
@@ -76,9 +79,12 @@ def prove(
         elif not answer:
             unwell.append(f"{condition} is not so")
     well = not unwell and not unknown
-    held = state.quiet + max(0, now - state.last) if well and state.well else 0 if unwell else state.quiet
+    max_age = min((verdict.max_age for verdict in verdicts if verdict.outcome in ("ok", "bad")), default=0)
+    since = state.last if state.well else state.well_at if bridges_gap(state.well_at, max_age, now) else now
+    held = state.quiet + max(0, now - since) if well else 0 if unwell else state.quiet
     reason = "; ".join(unwell + unknown) or "all is well"
-    state = replace(state, last=now, quiet=held, well=well, machines=machines, reason=reason)
+    well_at = now if well else 0 if unwell else state.well_at
+    state = replace(state, last=now, quiet=held, well=well, well_at=well_at, machines=machines, reason=reason)
     if well and held >= required_quiet:
         return state, ProofResult("proven", _proof_reason(cleared, conditions))
     return state, None

@@ -89,6 +89,7 @@ def _judge_one(gone: Verdict, siblings: Siblings, present: Sequence[Verdict]) ->
         limit=shown.limit,
         cleared=unwell is None,
         evidence=min(verdict.evidence for verdict in come),
+        max_age=shown.max_age,
     )
 
 

@@ -8,7 +8,8 @@
       missing too long                            └── data missing and `if_missing` says so
 ```
 Missing data moves nothing but its own clock: it neither adds to `for` or `clear_for` nor resets it, and it never clears
-what fires. Missing for too long, it takes back what was half-way: pending is ok again, and easing fires on. A label set
+what fires. But where it was the same before and after, no further apart than data is believed, it was so in between: a read
+may fail now and then. Missing for too long, it takes back what was half-way: pending is ok again, and easing fires on. A label set
 that is gone while others are there leaves after `forget`, from any phase.
 """
 
@@ -90,6 +91,8 @@ class MachineState:
     """How far that was."""
     siblings: tuple[Labels, ...] | None = None
     """Since it fires: the label sets that had a value when it tripped. None: nobody knows."""
+    judged: Millis = 0
+    """When it was last advanced with data; 0: not since we began to see."""
 
     @property
     def is_firing(self) -> bool:
@@ -129,6 +132,7 @@ def advance(
         updated = replace(
             machine,
             last=now,
+            judged=now,
             outcome=verdict.outcome,
             cleared=verdict.cleared,
             reason=verdict.reason,
@@ -189,6 +193,9 @@ def _with_data(
 ) -> MachineState:
     bad = verdict.outcome == "bad"
     patience = config.patience
+    was_missing = before.outcome in ("nodata", "error")
+    if was_missing:
+        elapsed = now - before.judged if bridges_gap(before.judged, verdict.max_age, now) else 0
     new = verdict.evidence > before.evidence  # new data is an evaluation; a timer tick is none
     recent = (*before.recent, bad) if new else before.recent
     # Cut at every round: a reload may have made M smaller since the last evaluation.
@@ -196,7 +203,8 @@ def _with_data(
         updated, evidence=max(before.evidence, verdict.evidence), recent=recent[-patience.m :] if patience.m else ()
     )
     if not before.is_firing:
-        held = before.held + elapsed if bad and before.outcome == "bad" else before.held if bad else 0
+        was_bad = before.outcome == "bad" or (was_missing and before.phase == "pending")
+        held = before.held + elapsed if bad and was_bad else before.held if bad else 0
         enough = sum(updated.recent) >= patience.n if patience.m else held >= patience.duration
         if bad and enough:
             return replace(updated, phase="firing", since=now, held=0, recent=())
@@ -205,10 +213,16 @@ def _with_data(
         return replace(updated, phase=phase, held=held, since=before.since if phase == before.phase else now)
     if not verdict.cleared:
         return replace(updated, phase="firing", held=0, since=before.since if before.phase == "firing" else now)
-    held = before.held + (elapsed if before.cleared else 0) if before.phase == "easing" else 0
+    held = before.held + (elapsed if before.cleared or was_missing else 0) if before.phase == "easing" else 0
     if held >= config.clear_for:
         return replace(updated, phase="ok", since=now, held=0, recent=())
     return replace(updated, phase="easing", held=held, since=before.since if before.phase == "easing" else now)
+
+
+def bridges_gap(judged: Millis, max_age: Millis, now: Millis) -> bool:
+    """Whether what was so at `judged`, and is so again, was so in between: what was read then is still believed. Reads are not so
+    punctual that the third one after comes within three times their interval: half of one is let go by."""
+    return bool(judged) and 0 <= now - judged <= max_age + max_age // 6
 
 
 def skip_gap(machine: MachineState, now: Millis) -> MachineState:
@@ -216,4 +230,4 @@ def skip_gap(machine: MachineState, now: Millis) -> MachineState:
 
     What was seen at a time that is now in the future does not stand in the way of what is seen from now on.
     """
-    return replace(machine, last=now, evidence=min(machine.evidence, now), seen=min(machine.seen, now))
+    return replace(machine, last=now, judged=0, evidence=min(machine.evidence, now), seen=min(machine.seen, now))

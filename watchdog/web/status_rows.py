@@ -37,7 +37,13 @@ def build_status_rows(status: Mapping[str, Any]) -> Iterator[StatusRow]:
             "source",
             name,
             _describe_source(source, cut),
-            "warn" if cut else "ok" if source["up"] else "crit" if source["error"] else "none",
+            "warn"
+            if cut or (source["up"] and source.get("flaps"))
+            else "ok"
+            if source["up"]
+            else "crit"
+            if source["error"]
+            else "none",
         )
     if (history := status.get("history")) is not None:
         since = (
@@ -128,6 +134,8 @@ def _rule_state(rule: Mapping[str, Any]) -> str:
 
 def _describe_source(source: Mapping[str, Any], cut: str | None) -> str:
     text = (f"up, cut: {cut}" if cut else "up") if source["up"] else source["error"] or "not read yet"
+    if flaps := source.get("flaps"):
+        text = f"{text}, flaps: {flaps}" if source["up"] else f"{text}; flaps"
     age = source.get("age")
     return (
         text
