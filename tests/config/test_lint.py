@@ -51,6 +51,10 @@ def test_a_doubt_is_named_once_at_its_place(name: str, write_config: WriteConfig
         "rules: [{name: x, kpi: errors, target: bot, warn: {above: 7, for: 2 of 3}, crit: {above: 8, for: 1s}}]",
         "rules: [{name: x, kpi: errors, target: bot, warn: {above: 7}, only: {when: 'market_open == 1 and hour() >= 9'}}]",
         "kpis: {x: {expr: 'rate(a[2s])'}}",
+        "targets:\n  one: {sources: [], process: {pid_file: bot.pid, command: [python, bot.py], cwd: /srv/one}}\n"
+        "  other: {sources: [], process: {pid_file: bot.pid, command: [python, bot.py], cwd: /srv/other}}",
+        "targets:\n  one: {sources: [], process: {pid_file: one.pid, command: [python, bot.py, one.json], cwd: /srv/bots}}\n"
+        "  other: {sources: [], process: {pid_file: other.pid, command: [python, bot.py, other.json], cwd: /srv/bots}}",
         "kpis: {x: {expr: 'max_over_time(a[1h] @ end())'}}",
     ],
 )

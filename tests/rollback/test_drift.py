@@ -14,7 +14,7 @@ from watchdog.core.model import JsonObject
 from watchdog.core.protocols import Action, StepState
 from watchdog.core.target import Target
 from watchdog.journal.runs import Step
-from watchdog.rollback.drift import check_unchanged, find_not_running
+from watchdog.rollback.drift import check_unchanged, find_not_running, find_not_stopped
 from watchdog.rollback.executor import StepExecutor, StoppedError
 
 REPO = Path("/bot")
@@ -86,3 +86,18 @@ def test_a_repair_stops_when_somebody_stopped_the_unit_and_goes_on_when_it_crash
     with pytest.raises(StoppedError, match=r"after restart bot\.service it was stopped, and did not crash"):
         asyncio.run(find_not_running(cast(StepExecutor, stopped), "repair"))
     assert asyncio.run(find_not_running(cast(StepExecutor, crashed), "repair")) == "restart bot.service"
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome"),
+    [
+        ("after", None),
+        ("before", ("disproven", "stop bot.service: it runs again")),
+        ("unknown", ("unknown", "stop bot.service: nobody can tell whether it still runs")),
+    ],
+)
+def test_that_a_bot_is_gone_must_be_seen(state: StepState, outcome: tuple[str, str] | None) -> None:
+    fake = DoneSteps({"do": "systemd", "stop": "bot.service"}, states={"stop": state})
+
+    assert asyncio.run(find_not_stopped(cast(StepExecutor, fake))) == outcome
+    assert asyncio.run(find_not_running(cast(StepExecutor, fake), "halt")) is None

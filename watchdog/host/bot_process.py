@@ -153,7 +153,7 @@ def _read_named(spec: ProcessSpec, place: BotPlace, known: RunningProcess | None
     if verdict == "bot":
         return _Named(entry.process, verdict, "")
     began = child_process.start_time(pid)
-    younger = began is not None and began > file.written + child_process.START_TIME_TOLERANCE
+    younger = began is not None and began + child_process.boot_time() > file.written + child_process.CLOCK_TOLERANCE
     if verdict == "other" or (verdict == "unlike" and younger):
         return _Named(None, "other", f"{path.name} names process {pid}, which {why}, and is not part of it")
     return _Named(entry.process, verdict, f"{path} names process {pid}, which {why}", file.text, cure)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from watchdog.core.protocols import Action
-from watchdog.journal.runs import Step
+from watchdog.journal.runs import Step, StepStatus
 from watchdog.rollback.executor import StepExecutor, StoppedError
 
 
@@ -63,15 +63,8 @@ async def find_undone(halts: Sequence[StepExecutor]) -> UndoneHalt | None:
 
 async def find_not_running(executor: StepExecutor, kind: Literal["halt", "repair"]) -> str | None:
     """What the last level's restarts left not running. StoppedError in a repair when somebody stopped it meanwhile."""
-    rows = [row for row in executor.step_rows() if row.phase == "level"]
-    last = max((row.level for row in rows), default=-1)
-    for row in rows:
-        action = (
-            executor.resolve_action(row)
-            if row.level == last and row.status == "done" and row.before is not None
-            else None
-        )
-        if action is None or action.persistent:
+    for row, action in _last_level(executor, ("done",)):
+        if action.stops_bot:
             continue
         state = await executor.probe_state(action, row.before or {})
         if state == "stopped" and kind == "repair":
@@ -79,6 +72,28 @@ async def find_not_running(executor: StepExecutor, kind: Literal["halt", "repair
         if state in ("before", "stopped"):
             return row.say
     return None
+
+
+async def find_not_stopped(executor: StepExecutor) -> tuple[Literal["disproven", "unknown"], str] | None:
+    """What the last level has stopped, or found so, and runs again; or of which nobody can tell whether it does: that it is
+    gone must be seen."""
+    unknown = None
+    for row, action in _last_level(executor, ("done", "skipped")):
+        state = await executor.probe_state(action, row.before or {}) if action.stops_bot else "after"
+        if state == "before":
+            return "disproven", f"{row.say}: it runs again"
+        if state == "unknown":
+            unknown = unknown or f"{row.say}: nobody can tell whether it still runs"
+    return None if unknown is None else ("unknown", unknown)
+
+
+def _last_level(executor: StepExecutor, statuses: Sequence[StepStatus]) -> list[tuple[Step, Action]]:
+    """Its steps that ended so, and leave nothing in files."""
+    rows = [row for row in executor.step_rows() if row.phase == "level"]
+    last = max((row.level for row in rows), default=-1)
+    rows = [row for row in rows if row.level == last and row.status in statuses and row.before is not None]
+    found = [(row, executor.resolve_action(row)) for row in rows]
+    return [(row, action) for row, action in found if action is not None and not action.persistent]
 
 
 def _lasting_rows(halt: StepExecutor) -> list[tuple[Step, Action]]:

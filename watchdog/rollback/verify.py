@@ -22,7 +22,7 @@ from watchdog.rollback.checks import (
 )
 from watchdog.rollback.commands import run_verify_command
 from watchdog.rollback.context import RollbackContext
-from watchdog.rollback.drift import find_not_running
+from watchdog.rollback.drift import find_not_running, find_not_stopped
 from watchdog.rollback.executor import PROBE_TIMEOUT_S, StepExecutor
 from watchdog.rules.prove import ProofResult, ProofState, prove, skip_proof_gap
 from watchdog.rules.state_machine import MachineConfig, StateKey
@@ -99,6 +99,8 @@ class Verifier:
                     polled_at = now
                     if not_running := await find_not_running(executor, self._run.kind):
                         return ProofResult("disproven", f"{not_running}: it does not run any more")
+                    if (not_stopped := await find_not_stopped(executor)) and not_stopped[0] == "disproven":
+                        return ProofResult(*not_stopped)
                     if log is not None and verify.log is not None:
                         lines = await _poll_log(log, verify.log, executor)
                         if lines.forbidden_line is not None:
@@ -131,12 +133,11 @@ class Verifier:
                         rules=verify.rules,
                         answered_conditions=answered_conditions,
                     )
-                    if (
-                        finding is not None
-                        and finding.outcome == "proven"
-                        and (not_running := await find_not_running(executor, self._run.kind))
-                    ):
-                        return ProofResult("disproven", f"{not_running}: it does not run any more")
+                    if finding is not None and finding.outcome == "proven":
+                        if not_running := await find_not_running(executor, self._run.kind):
+                            return ProofResult("disproven", f"{not_running}: it does not run any more")
+                        if not_stopped := await find_not_stopped(executor):
+                            return ProofResult(*not_stopped)
                     if finding is not None:
                         return finding
                 if now >= give_up:
