@@ -22,8 +22,9 @@ from tests.support.processes import is_alive
 from watchdog.core.errors import ActionError
 from watchdog.core.protocols import Action
 from watchdog.core.target import ProcessSpec, Target
-from watchdog.host import child_process, pid_file
+from watchdog.host import bot_process, child_process
 
+NONE_RUNS: dict[str, Any] = {"pid": None, "begun": None, "more": [], "note": "", "wrong": ""}
 SLEEPING_BOT = "import time; print('up', flush=True); time.sleep(600)"
 
 
@@ -79,7 +80,7 @@ def bot_folder(tmp_path: Path) -> Iterator[BotFolder]:
 def test_a_started_bot_is_nobodys_child_and_its_pid_file_names_it(bot_folder: BotFolder) -> None:
     step = bot_folder.make_step("start")
     before = json_round_trip(step.capture())
-    assert (before, step.state(before)) == ({"pid": None, "create_time": None}, "before")
+    assert (before, step.state(before)) == (NONE_RUNS, "before")
     assert step.apply(before, "k") == f"process {bot_folder.pid()} runs"
 
     bot = psutil.Process(bot_folder.pid())
@@ -154,7 +155,7 @@ def test_a_restart_of_a_dead_bot_starts_it(bot_folder: BotFolder) -> None:
     wait_until(lambda: not is_alive(old))
     step = bot_folder.make_step("restart")
     before = step.capture()
-    assert before == {"pid": None, "create_time": None}
+    assert before == NONE_RUNS
     step.apply(before, "k")
 
     assert step.state(before) == "after"
@@ -231,7 +232,7 @@ def test_a_bot_that_dies_at_once_is_told_with_its_exit_status_and_log(bot_folder
 
     assert not caught.value.may_have_happened
     assert not (bot_folder.folder / "bot.pid").exists()
-    assert step.state({"pid": None, "create_time": None}) == "before"
+    assert step.state(NONE_RUNS) == "before"
 
 
 def test_a_bot_that_a_signal_ends_at_once_is_told_with_it(bot_folder: BotFolder) -> None:
@@ -308,7 +309,7 @@ def test_a_process_older_than_the_pid_file_that_does_not_look_like_the_bot_is_a_
         with pytest.raises(ActionError, match="runs 'sleep 600' — remove the file if that is not the bot"):
             step.capture()
 
-        assert step.state({"pid": None, "create_time": None}) == "unknown"
+        assert step.state(NONE_RUNS) == "unknown"
         assert other.poll() is None
 
 
@@ -375,17 +376,17 @@ def test_a_bot_that_is_started_after_we_looked_is_not_started_twice(
 ) -> None:
     step, another = bot_folder.make_step(operation), bot_folder.make_step("start")
     before = step.capture()
-    find_process, looks = pid_file.find_process, iter(range(1, 100))
+    find_bot, looks = bot_process.find_bot, iter(range(1, 100))
 
-    def find_process_and_lose_the_race(*args: Any) -> Any:
-        found = find_process(*args)
+    def find_bot_and_lose_the_race(*args: Any) -> Any:
+        found = find_bot(*args)
         if next(looks) == look:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("watchdog.actions.process.find_process", find_process)
+                patch.setattr("watchdog.actions.process.find_bot", find_bot)
                 another.apply(before, "another")
         return found
 
-    monkeypatch.setattr("watchdog.actions.process.find_process", find_process_and_lose_the_race)
+    monkeypatch.setattr("watchdog.actions.process.find_bot", find_bot_and_lose_the_race)
 
     said = step.apply(before, "k")
 
@@ -434,7 +435,7 @@ def _apply_killed_at(nth: int, step: Action, before: Any, note: Path) -> None:
         note.write_text(f"{pid} {started}")
 
     child_process.on_child_started.set(noted)
-    for module, name in ((signal, "pidfd_send_signal"), (os, "unlink"), (subprocess, "Popen"), (psutil, "Process")):
+    for module, name in ((signal, "pidfd_send_signal"), (os, "unlink"), (subprocess, "Popen"), (os, "scandir")):
         setattr(module, name, point(getattr(module, name)))
     step.apply(before, "k")
 

@@ -199,7 +199,7 @@ def test_a_process_is_seen_as_its_pid_file_says(tmp_path: Path) -> None:
     seen = bot.model_copy(update={"repo": None, "process": bot.process and bot.process.resolve(str(tmp_path))})
     assert inspect_target(seen, None, DirectExecutor()) == TargetSnapshot(None, None, 0, healthy=False)
 
-    with subprocess.Popen(["sleep", "100"]) as process:
+    with subprocess.Popen(["sleep", "100"], cwd=tmp_path) as process:
         try:
             (tmp_path / "bot.pid").write_text(str(process.pid))
             running = inspect_target(seen, None, DirectExecutor())

@@ -61,6 +61,10 @@ def test_a_doubt_is_named_once_at_its_place(name: str, write_config: WriteConfig
         "rules: [{name: x, kpi: x, target: bot, each: [pair], crit: {above: 7, for: 1m, plan: p}}]",
         PLAN + "rules: [{name: x, target: bot, crit: {expr: 'max by (pid) (a) > 7', for: 1m, plan: p}, each: [pid]}]",
         "kpis: {x: {expr: 'rate(a[2s])'}}",
+        "targets:\n  one: {sources: [], process: {pid_file: bot.pid, command: [python, bot.py], cwd: /srv/one}}\n"
+        "  other: {sources: [], process: {pid_file: bot.pid, command: [python, bot.py], cwd: /srv/other}}",
+        "targets:\n  one: {sources: [], process: {pid_file: one.pid, command: [python, bot.py, one.json], cwd: /srv/bots}}\n"
+        "  other: {sources: [], process: {pid_file: other.pid, command: [python, bot.py, other.json], cwd: /srv/bots}}",
         "kpis: {x: {expr: 'max_over_time(a[1h] @ end())'}}",
     ],
 )

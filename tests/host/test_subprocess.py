@@ -157,7 +157,7 @@ def test_the_child_is_noted_with_its_start_right_after_it() -> None:
         child_process.on_child_started.reset(token)
 
     assert [pid for pid, _ in noted] == [int(ran.stdout)]
-    assert abs(noted[0][1] - psutil.Process().create_time()) < 100_000
+    assert 0 <= noted[0][1] - (child_process.start_time(os.getpid()) or 0) < 100_000
 
 
 def test_a_child_that_cannot_be_noted_is_ended() -> None:
@@ -227,10 +227,25 @@ def test_a_leftover_child_that_does_not_end_is_ended_with_its_group() -> None:
         wait_until(lambda: not is_alive(grandchild))
 
 
-def test_another_process_with_the_number_of_a_leftover_is_left_alone() -> None:
+@pytest.mark.parametrize("sets", [-7_200, 7_200])
+def test_a_leftover_child_is_known_again_after_the_clock_was_set(sets: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    with subprocess.Popen(["sleep", "300"], start_new_session=True) as running:
+        began = child_process.start_time(running.pid)
+        assert began is not None
+        real = child_process.boot_time()
+        monkeypatch.setattr(child_process, "boot_time", lambda: real + sets)
+        child_process.terminate_leftover(running.pid, began, 0)
+
+        assert not is_alive(running.pid)
+
+
+@pytest.mark.parametrize("earlier", [60.0, 1.0])
+def test_another_process_with_the_number_of_a_leftover_is_left_alone(earlier: float) -> None:
     with subprocess.Popen(["sleep", "300"], start_new_session=True) as running:
         try:
-            child_process.terminate_leftover(running.pid, psutil.Process(running.pid).create_time() - 60, 0)
+            began = child_process.start_time(running.pid)
+            assert began is not None
+            child_process.terminate_leftover(running.pid, began - earlier, 0)
 
             assert is_alive(running.pid)
         finally:

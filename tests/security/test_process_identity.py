@@ -20,8 +20,8 @@ from tests.security.unprivileged import BOT, STRANGER, run_in_child, snapshot, s
 from tests.support.actions import make_action, wait_until
 from watchdog.core.errors import ActionError, SourceError
 from watchdog.core.target import ProcessSpec, Target
-from watchdog.host import pid_file
-from watchdog.host.pid_file import find_process
+from watchdog.host import process_table
+from watchdog.host.bot_process import find_process
 from watchdog.sources.process import ProcessSource
 
 COMMAND = ("sh", "-c", "sleep 600; true", "the-bot")
@@ -33,8 +33,8 @@ def start() -> Iterator[Start]:
     """A process of that user; it ends with the test."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def run(uid: int, *argv: str) -> subprocess.Popen[bytes]:
-        started.append(start_as(uid, *argv))
+    def run(uid: int, *argv: str, **how: Any) -> subprocess.Popen[bytes]:
+        started.append(start_as(uid, *argv, **how))
         wait_until(lambda: psutil.Process(started[-1].pid).cmdline() == list(argv))
         return started[-1]
 
@@ -93,7 +93,7 @@ def test_a_pid_file_that_everybody_may_write_is_not_believed_its_time(lab: Lab, 
 
 
 def test_the_bot_itself_is_ended_through_a_descriptor(lab: Lab, start: Start) -> None:
-    bot = start(BOT, *COMMAND)
+    bot = start(BOT, *COMMAND, cwd=lab.bot)
     write_pid_file(lab, bot.pid)
     step = make_step(lab, "stop")
 
@@ -112,29 +112,23 @@ def test_the_bot_itself_is_ended_through_a_descriptor(lab: Lab, start: Start) ->
     assert bot.wait(60) == -15
 
 
-def test_a_number_that_changes_hands_before_the_signal_is_not_killed(lab: Lab, start: Start) -> None:
-    """The window is held open: once the bot is found, its number is another's."""
-    bot, other = start(BOT, *COMMAND), start(BOT, "sleep", "600")
-    write_pid_file(lab, bot.pid)
-    step = make_step(lab, "stop")
+def test_a_number_that_changes_hands_before_the_signal_is_not_killed(start: Start) -> None:
+    """Once the bot is found, its number is another's."""
+    other = start(BOT, "sleep", "600")
+    bot = process_table.RunningProcess(other.pid, f"{process_table.boot_id()} 1")
 
-    def go() -> str:
-        before, real = step.capture(), pid_file.read_file
-        looks = []
-
-        def swapped(path: Path) -> Any:
-            looks.append(path)
-            if len(looks) == 2:
-                path.write_text(f"{other.pid}\n")
-            return real(path)
-
-        pid_file.read_file = swapped
-        return str(step.apply(before, "k"))
-
-    with pytest.raises(ActionError, match="changed by somebody else this very moment"):
-        run_in_child(go, uid=BOT)
+    assert run_in_child(lambda: process_table.send_signal(bot, signal.SIGKILL), uid=BOT) is False
     assert other.poll() is None
-    assert bot.poll() is None
+
+
+def test_a_process_that_becomes_another_users_before_the_signal_is_not_killed(start: Start) -> None:
+    other = start(STRANGER, "sleep", "600")
+    running = process_table.find_running(other.pid)
+    assert running is not None
+
+    with pytest.raises(ActionError, match="belongs to another user"):
+        process_table.send_signal(running, signal.SIGKILL)
+    assert other.poll() is None
 
 
 @pytest.mark.parametrize("verb", ["stop", "start", "restart"])
@@ -163,7 +157,7 @@ def test_a_start_writes_and_logs_through_no_link_and_into_no_fifo(lab: Lab) -> N
     pid = int((lab.bot / "bot.pid").read_text())
     assert said == f"process {pid} runs"
     assert snapshot(lab.outside) == was
-    assert make_step(lab, "stop").apply({"pid": None, "create_time": None}, "k") == f"process {pid} ended"
+    assert make_step(lab, "stop").apply({"pid": None}, "k") == f"process {pid} ended"
 
     (lab.bot / "fifo").unlink(missing_ok=True)
     os.mkfifo(lab.bot / "fifo")
@@ -240,7 +234,7 @@ def test_the_journal_knows_a_bot_that_has_become_another_program(lab: Lab, start
     bot = start(BOT, "sleep", "600")
     write_pid_file(lab, bot.pid, age=-3_600)
     spec = make_step(lab, "stop").place
-    known = pid_file.RunningProcess(bot.pid, psutil.Process(bot.pid).create_time())
+    known = process_table.find_running(bot.pid)
 
     assert run_in_child(lambda: find_process(spec, known), uid=BOT) == known
     with pytest.raises(ActionError, match="runs 'sleep 600'"):

@@ -1,14 +1,13 @@
-"""A bot that is a plain process: found by its pid file, started detached, stopped for good."""
+"""A bot that is a plain process: found, started detached, and stopped for good with all that it has begun."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -27,19 +26,18 @@ from watchdog.core.protocols import (
 )
 from watchdog.core.target import ProcessSpec, Target
 from watchdog.host import child_process, detach
+from watchdog.host.bot_identity import BotPlace
+from watchdog.host.bot_process import BotFinding, describe_all, find_bot
 from watchdog.host.folder import open_folder, resolve
-from watchdog.host.pid_file import (
-    RunningProcess,
-    belongs_to,
-    find_bot_program,
-    find_process,
-    hold_process,
-    pid_file_path,
-    read_pid_file,
-    send_signal,
-)
+from watchdog.host.pid_file import pid_file_path, read_pid_file
+from watchdog.host.process_table import RunningProcess, is_alive, later
+from watchdog.host.process_tree import ProcessTree, find_restarter
 
 _TargetKeyword = Literal["process"]
+_MAX_NOTED = 200
+"""Processes of one bot that are noted ahead of its end."""
+_RESTART_DELAY = 1.5
+"""Seconds for which it is looked at whether somebody starts it again, where somebody may."""
 
 
 class ProcessAction(ActionModel):
@@ -93,7 +91,7 @@ class ProcessAction(ActionModel):
         return (ProgramCall(spec.command, self._operation, spec.cwd, spec.env, spec.inherit),)
 
     def findings(self) -> tuple[Finding, ...]:
-        if self._operation == "stop" or find_bot_program(self._bound_spec()) is not None:
+        if self._operation == "stop" or _find_program(self._bound_spec()) is not None:
             return ()
         return (Finding("missing now", (self._operation,), self._no_program()),)
 
@@ -101,40 +99,65 @@ class ProcessAction(ActionModel):
         return f"{' '.join(self._bound_spec().command[:1]) or '(nothing)'} is no program"
 
     def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:  # noqa: ARG002
-        """``{"pid", "create_time"}`` of the bot as it runs now (seconds since the epoch), or nulls."""
-        bot = find_process(self._bound_spec())
-        if self._operation != "stop":
+        """``{"pid", "begun", "more", "note", "wrong"}``: the bot as it runs now (`RunningProcess`), or nulls; what else of it is
+        to be ended, as ``[pid, begun]``; and what is wrong with its pid file, for people and for `find_bot`."""
+        finding = find_bot(self._bound_spec())
+        if self._operation == "stop":
+            bot = finding.bots[0] if finding.bots else None
+            if not (finding.bots or finding.parts) and finding.doubtful:
+                raise ActionError(_not_surely_gone(finding.doubtful))
+        else:
+            bot = self._only_bot(finding)
             self._ensure_startable()  # a bot that cannot be started again is not stopped
-        return {"pid": bot and bot.pid, "create_time": bot and bot.create_time}
+        more: list[RunningProcess] = []
+        if self._operation != "start" and (finding.bots or finding.parts):
+            tree = ProcessTree((*finding.bots, *finding.parts), BotPlace(self._bound_spec()))
+            more = [each for each in tree.living() if each != bot]
+        noted = {"more": [[*each] for each in more[:_MAX_NOTED]], "note": finding.note if bot else ""}
+        noted["wrong"] = finding.wrong
+        return {"pid": bot and bot.pid, "begun": bot and bot.begun, **noted}
 
     def preview(self, captured: JsonObject) -> str:
         now = "none runs" if captured["pid"] is None else f"now {captured['pid']}"
-        return f"{self.describe()} ({now})"
+        return f"{self.describe()} ({now}{_behind(captured.get('note'), '; ')})"
 
     def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:  # noqa: ARG002
         spec = self._bound_spec()
         deadline = time.monotonic() + self.timeout / 1_000
-        bot = find_process(spec, _noted_bot(captured))
+        finding = _find_bot(spec, captured)
         if self._operation == "stop":
-            return self._stop_bot(spec, bot) if bot else "no process was running"
+            return self._stop_bot(spec, finding, _noted_more(captured))
+        bot = self._only_bot(finding)
         if bot and (self._operation == "start" or self._is_newer(bot, captured)):
             return f"process {bot.pid} runs already"
         self._ensure_startable()
-        said = f"{self._stop_bot(spec, bot)}; " if bot else ""
+        said = f"{self._stop_bot(spec, finding, _noted_more(captured))}; " if bot or finding.parts else ""
         return f"{said}{self._start_bot(spec, deadline)}"
 
     def state(self, captured: JsonObject) -> StepState:
         try:
-            bot = find_process(self._bound_spec(), _noted_bot(captured))
+            finding = _find_bot(self._bound_spec(), captured)
+            if self._operation == "stop":
+                if finding.bots or finding.parts or any(map(is_alive, _noted_more(captured))):
+                    return "before"
+                return "unknown" if finding.doubtful else "after"
+            bot = finding.bot
         except ActionError:
             return "unknown"
-        if self._operation == "stop":
-            return "before" if bot else "after"
         if bot is None:
             return "before"
         if self._operation == "start" or self._is_newer(bot, captured):
             return "after"
         return "before" if bot.pid == captured["pid"] else "other"
+
+    def _only_bot(self, finding: BotFinding) -> RunningProcess | None:
+        """Raises ActionError where a start, or another one, could make two of it."""
+        bot = finding.bot
+        if finding.unreadable:  # a start would write over what is perhaps no pid file
+            raise ActionError(finding.note)
+        if bot is None and finding.parts and self._operation == "start":
+            raise ActionError(f"{describe_all(finding.parts)} is left of it — end that, or say restart")
+        return bot
 
     def lasting_changes(self, captured: JsonObject | None = None) -> Sequence[LastingChange]:
         if self.place is None:
@@ -146,19 +169,25 @@ class ProcessAction(ActionModel):
         return (LastingChange(thing, "stopped", "the process", was, "start the bot as usual"),)
 
     def lasting_states(self, captured: JsonObject) -> Sequence[StepState]:
-        runs = find_process(self._bound_spec(), _noted_bot(captured)) is not None
+        finding = _find_bot(self._bound_spec(), captured)
+        if not finding.bots and finding.doubtful:
+            raise ActionError("; ".join(finding.doubtful))
+        runs = bool(finding.bots)
         return ("after" if runs is (self._operation != "stop") else "before",)
 
     def deviations(self, captured: JsonObject) -> Mapping[str, str]:
-        if self._operation != "stop" or (bot := find_process(self._bound_spec(), _noted_bot(captured))) is None:
+        """What runs of a bot that was stopped, or is not surely gone."""
+        if self._operation != "stop":
             return {}
-        return {change.thing: f"process {bot.pid} runs" for change in self.lasting_changes(captured)}
+        finding = _find_bot(self._bound_spec(), captured)
+        running = [*finding.bots, *finding.parts, *filter(is_alive, _noted_more(captured))]
+        if not running and finding.doubtful:
+            raise ActionError(_not_surely_gone(finding.doubtful))
+        return {change.thing: f"{describe_all(running)} runs" for change in self.lasting_changes(captured) if running}
 
     def _is_newer(self, bot: RunningProcess, captured: JsonObject) -> bool:
-        if captured["pid"] is None:
-            return True
-        # The same number is the same process: a clock that was set moves start times, numbers come round only late.
-        return bot.pid != captured["pid"] and bot.create_time >= float(captured["create_time"])
+        was = _noted_bot(captured)
+        return was is None or (bot.pid != was.pid and later(bot, was))
 
     def _bound_spec(self) -> ProcessSpec:
         if self.place is None or self.place.cwd is None:
@@ -173,15 +202,15 @@ class ProcessAction(ActionModel):
             raise ActionError(
                 f"the process cannot be started: there is no folder for its pid file {pid_file_path(spec)}"
             )
-        if find_bot_program(spec) is None:
+        if _find_program(spec) is None:
             raise ActionError(f"the process cannot be started: {self._no_program()}")
         child_process.child_environment(spec.env, spec.inherit)
 
     def _start_bot(self, spec: ProcessSpec, deadline: float) -> str:
         # The file first, then the look: a start before the look is found by it, one after it has changed the file.
         seen = read_pid_file(spec)
-        if bot := find_process(spec):
-            return _started_by_another(bot)
+        if bots := find_bot(spec).bots:
+            return _started_by_another(bots[0])
         log = None if spec.log is None else resolve(spec.cwd, spec.log)
         written = _log_size(log)
         order = {
@@ -198,83 +227,86 @@ class ProcessAction(ActionModel):
         unreadable = not (os.access(sys.executable, os.X_OK) and os.access(os.__file__, os.R_OK))
         instead = partial(detach.main, order) if unreadable else None
         ran = child_process.run(argv, env=spec.env, inherit=spec.inherit, timeout_ms=left, instead=instead)
-        bot = find_process(spec)
-        if ran.exit_code == 0 and bot and str(bot.pid) == ran.stdout.strip():
-            return f"process {bot.pid} runs"
-        if ran.exit_code == detach.EXIT_ALREADY_STARTED and bot:
-            return _started_by_another(bot)
+        bots = find_bot(spec).bots
+        if len(bots) > 1:
+            raise ActionError(f"it runs {len(bots)} times: {describe_all(bots)} — end those that should not be")
+        if ran.exit_code == 0 and bots and str(bots[0].pid) == ran.stdout.strip():
+            return f"process {bots[0].pid} runs"
+        if ran.exit_code == detach.EXIT_ALREADY_STARTED and bots:
+            return _started_by_another(bots[0])
         end = child_process.last_lines(_log_since(log, written))
         why = child_process.last_lines(ran.stderr) or "it ended"
         raise ActionError(f"the process did not stay up: {why}{f' — its log: {end}' if end else ''}")
 
-    def _stop_bot(self, spec: ProcessSpec, bot: RunningProcess) -> str:
-        try:
-            with hold_process(bot.pid) as send:
-                now = find_process(spec, bot)  # its number may have become another's before we held it
-                if (now is None or now.pid != bot.pid) and child_process.is_running(*bot):
-                    raise ActionError(f"{pid_file_path(spec)} was changed by somebody else this very moment")
-                said = self._terminate(bot, send)
-        except ProcessLookupError:
-            said = f"process {bot.pid} ended"
-        if (read_pid_file(spec) or "").split()[:1] == [str(bot.pid)]:
+    def _stop_bot(self, spec: ProcessSpec, finding: BotFinding, noted: Sequence[RunningProcess] = ()) -> str:
+        """Ends it and all that it has begun. `noted`: what was seen of it earlier. Raises ActionError: something is left."""
+        left_over = [each for each in noted if is_alive(each)]
+        bots = [*finding.bots, *finding.parts] or left_over
+        if not bots:
+            if finding.doubtful:
+                raise ActionError(_not_surely_gone(finding.doubtful))
+            return "no process was running"
+        restarter = find_restarter(bots) if self._operation == "stop" else None
+        tree = ProcessTree(bots, BotPlace(spec), left_over)
+        killed = tree.end(self.grace / 1_000)
+        names = f"process {bots[0].pid}" if len(bots) == 1 else f"processes {', '.join(str(each.pid) for each in bots)}"
+        how = f"{'was' if len(bots) == 1 else 'were'} killed after {self.grace / 1_000:g} s" if killed else "ended"
+        said = f"{names} {how}{_behind(finding.note, ' (', ')')}"
+        self._remove_pid_file(spec, bots)
+        left = tree.left()
+        if self._operation == "stop":
+            left += self._find_left(spec, restarter, finding.wrong)
+        if not left:
+            return said
+        said = f"{said}, but {'; '.join(left)}"
+        if self._operation == "stop":
+            raise ActionError(f"{said} — end by hand what is the bot's")
+        return said
+
+    def _find_left(self, spec: ProcessSpec, restarter: str | None, wrong: str) -> list[str]:
+        """What runs of the bot after its end, or is not surely gone."""
+        for _ in child_process.poll_until(time.monotonic() + (_RESTART_DELAY if restarter else 0)):
+            finding = find_bot(spec, wrong=wrong)
+            if finding.bots:
+                by = f", started again by {restarter}" if restarter else ""
+                return [f"{describe_all(finding.bots)} runs{by}"]
+        return [*finding.doubtful]
+
+    def _remove_pid_file(self, spec: ProcessSpec, bots: Sequence[RunningProcess]) -> None:
+        if (read_pid_file(spec) or "").split()[:1] in [[str(bot.pid)] for bot in bots]:
             path = pid_file_path(spec)
             with contextlib.suppress(OSError), open_folder(path.parent) as folder:
                 folder.unlink(path.name)
-        return said
 
-    def _terminate(self, bot: RunningProcess, send: Callable[[signal.Signals], None]) -> str:
-        """SIGTERM, `grace`, SIGKILL; done when the process and all of its group are gone. `send`: to the bot itself."""
-        deadline = time.monotonic() + self.grace / 1_000
-        try:
-            leads = os.getpgid(bot.pid) == bot.pid
-            send(signal.SIGTERM)
-            told = False
-            for _ in child_process.poll_until(deadline, every=0.02):
-                if not child_process.is_running(bot.pid, bot.create_time):
-                    rest = list(_group_members(bot.pid)) if leads else []
-                    if not rest:
-                        return f"process {bot.pid} ended"
-                    if not told:  # its children did not hear the SIGTERM
-                        told = True
-                        for pid in rest:
-                            send_signal(pid, signal.SIGTERM, bot.pid)
-            for pid in _group_members(bot.pid) if leads else ():
-                send_signal(pid, signal.SIGKILL, bot.pid)
-            with contextlib.suppress(ProcessLookupError):
-                send(signal.SIGKILL)
-        except ProcessLookupError:
-            return f"process {bot.pid} ended"
-        except PermissionError:
-            raise ActionError(
-                f"process {bot.pid} belongs to another user — run the watchdog as that user, or as root"
-            ) from None
-        for _ in child_process.poll_until(time.monotonic() + 5, every=0.02):
-            if not child_process.is_running(bot.pid, bot.create_time) and not (leads and any(_group_members(bot.pid))):
-                return f"process {bot.pid} was killed after {self.grace / 1_000:g} s"
-        raise ActionError(f"process {bot.pid} does not end, not even by SIGKILL", may_have_happened=True)
+
+def _find_program(spec: ProcessSpec) -> str | None:
+    """Full path of the program that starts the bot; None when there is none."""
+    return child_process.find_program(spec.command[0], spec.cwd, spec.env) if spec.command else None
+
+
+def _find_bot(spec: ProcessSpec, captured: JsonObject) -> BotFinding:
+    return find_bot(spec, _noted_bot(captured), str(captured.get("wrong", "")))
 
 
 def _noted_bot(captured: JsonObject) -> RunningProcess | None:
     """What the journal has of the bot as it ran before the step."""
-    return None if captured["pid"] is None else RunningProcess(int(captured["pid"]), float(captured["create_time"]))
+    return None if captured["pid"] is None else RunningProcess(int(captured["pid"]), str(captured.get("begun", " 0")))
+
+
+def _noted_more(captured: JsonObject) -> list[RunningProcess]:
+    return [RunningProcess(int(pid), str(begun)) for pid, begun in captured.get("more", ())]
+
+
+def _not_surely_gone(doubtful: Sequence[str]) -> str:
+    return f"nobody can tell that it is gone: {'; '.join(doubtful)}"
+
+
+def _behind(note: str | None, before: str, after: str = "") -> str:
+    return f"{before}{note}{after}" if note else ""
 
 
 def _started_by_another(bot: RunningProcess) -> str:
     return f"process {bot.pid} runs, started by somebody else"
-
-
-def _group_members(leader: int) -> Iterator[int]:
-    """Living processes of the leader's group that are the account's own: others are not ours to end."""
-    import psutil
-
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
-            if (
-                os.getpgid(process.pid) == leader
-                and process.status() != psutil.STATUS_ZOMBIE
-                and belongs_to(process, os.geteuid())
-            ):
-                yield process.pid
 
 
 def _log_size(log: Path | None) -> int:

@@ -14,7 +14,8 @@ from watchdog.core.model import Message, Millis, NotifyFunction
 from watchdog.core.offload import DeadlineExceededError, StillBusyError, ThreadOffload
 from watchdog.core.target import Target
 from watchdog.core.telemetry import log
-from watchdog.host.pid_file import find_process
+from watchdog.host.bot_process import find_process
+from watchdog.host.process_table import parse_process
 from watchdog.host.systemctl import unit_status
 from watchdog.journal.storage import Journal
 
@@ -41,8 +42,10 @@ class TargetSnapshot(NamedTuple):
     """What was rolled back and is part of a commit that is new here."""
 
 
-def inspect_target(target: Target, last_commit: str | None, executor: Executor) -> TargetSnapshot:
-    """Reads where the target is; blocks. What cannot be read is None. `last_commit`: the one that was there before."""
+def inspect_target(
+    target: Target, last_commit: str | None, executor: Executor, last_invocation: str | None = None
+) -> TargetSnapshot:
+    """Reads where the target is; blocks. What cannot be read is None. `last_commit`, `last_invocation`: what was there before."""
     commit = None
     try:
         redeployed: tuple[str, ...] = ()
@@ -57,8 +60,9 @@ def inspect_target(target: Target, last_commit: str | None, executor: Executor) 
                 commit, unit.invocation or None, unit.restarts or 0, unit.active == "active", redeployed
             )
         if target.process is not None:
-            bot = executor.call(target, find_process, target.process.resolve(target.repo))
-            one = None if bot is None else f"{bot.pid} {bot.create_time}"
+            known = parse_process(last_invocation or "")
+            bot = executor.call(target, find_process, target.process.resolve(target.repo), known)
+            one = None if bot is None else f"{bot.pid} {bot.begun}"
             return TargetSnapshot(commit, one, 0, bot is not None, redeployed)
     except ActionError as error:
         log.debug("%s", error)
@@ -77,6 +81,10 @@ class DeployWatch:
     def last_commit(self, target: str, now: Millis) -> str | None:
         """The commit that was there when somebody last looked."""
         return self._journal.targets.get_state(target, now).head
+
+    def last_invocation(self, target: str, now: Millis) -> str | None:
+        """The run of the bot that was there when somebody last looked."""
+        return self._journal.targets.get_state(target, now).invocation
 
     def record(self, target: str, snapshot: TargetSnapshot, own_change: bool, now: Millis) -> bool:
         """Writes down what is so now, and `settling` when somebody else changed it.
@@ -147,6 +155,7 @@ class TargetInspector:
                 target,
                 self._watch.last_commit(name, self._clock()),
                 self._executor,
+                self._watch.last_invocation(name, self._clock()),
             )
         except (DeadlineExceededError, StillBusyError):
             return

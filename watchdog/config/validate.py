@@ -16,7 +16,7 @@ from watchdog.config.lint import lint
 from watchdog.config.model_errors import ConfigNode
 from watchdog.config.salvage import hangs_together
 from watchdog.config.source_targets import validate_source_targets
-from watchdog.config.validate_plans import lint_halts, rule_target, validate_plan, validate_steps
+from watchdog.config.validate_plans import lint_alike_bots, lint_halts, rule_target, validate_plan, validate_steps
 from watchdog.config.variables import names_in
 from watchdog.core.units import UNITS, parse_limit
 from watchdog.documents.problems import Problem, shorten
@@ -50,7 +50,8 @@ def validate(draft: Draft) -> tuple[tuple[Check, ...], list[Problem]]:
             validate_plan(draft, entry, plan)
     validate_source_targets(draft)
     validate_steps(draft)
-    return tuple(checks), [*lint(draft, checks), *lint_identity_labels(draft), *lint_halts(draft)]
+    found = [*lint(draft, checks), *lint_identity_labels(draft), *lint_halts(draft), *lint_alike_bots(draft)]
+    return tuple(checks), found
 
 
 def _validate_kpi(draft: Draft, entry: Entry, kpi: Kpi) -> None:

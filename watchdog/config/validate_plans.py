@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
@@ -11,7 +13,7 @@ from watchdog.config.lint import lint_warning
 from watchdog.config.model_errors import ConfigNode, shorten_sentence
 from watchdog.core.errors import ActionError
 from watchdog.core.protocols import Action
-from watchdog.core.target import Target
+from watchdog.core.target import ProcessSpec, Target
 from watchdog.documents.document import KeyPath
 from watchdog.documents.problems import Problem, shorten, suggest
 from watchdog.plans.models import Halt, Repair, Verify
@@ -156,6 +158,35 @@ def lint_halts(draft: Draft) -> Iterator[Problem]:
                 f"no rule of a target that {shorten(name)} halts starts a repair",
                 "leave after: out, or name a repair in a rule's crit",
             )
+
+
+def lint_alike_bots(draft: Draft) -> Iterator[Problem]:
+    """Targets whose processes could be taken for one another: the same folder, and a command that the other's is a part of."""
+    seen: list[tuple[str, ProcessSpec]] = []
+    for name, target in draft.models("targets").items():
+        with contextlib.suppress(ActionError):  # reported by the step that needs it
+            spec = None if target.process is None else target.process.resolve(target.repo)
+            if spec is None:
+                continue
+            for other, theirs in seen:
+                if why := _alike(spec, theirs):
+                    entry = draft.entries["targets"][name]
+                    yield lint_warning(
+                        entry.node,
+                        entry.node.value_position("process"),
+                        f"the bots of {shorten(name)} and {shorten(other)} cannot be told apart: {why}",
+                        "give one a folder of its own, or another argument, such as the name of its configuration",
+                    )
+            seen.append((name, spec))
+
+
+def _alike(one: ProcessSpec, other: ProcessSpec) -> str | None:
+    if os.path.realpath(one.cwd or "") != os.path.realpath(other.cwd or ""):
+        return None
+    words, others = set(one.command), set(other.command)
+    if words == others:
+        return "the same command in the same folder"
+    return "one command is a part of the other, in the same folder" if words <= others or others <= words else None
 
 
 def plan_steps(plan: Halt | Repair) -> Iterator[tuple[KeyPath, Action]]:

@@ -19,6 +19,9 @@ _MAX_MOUNT_BYTES = 4 * 2**20
 _UNLIMITED = 2**62
 """Version 1 writes the largest number of pages that it knows."""
 _MOUNT = re.compile(r"\S+ \S+ \S+ (\S+) (\S+) .* - (cgroup2?) \S+ (\S+)")
+_SYSTEM_SERVICE = re.compile(
+    r"^(?:0:|[0-9]+:name=systemd):/system\.slice/(?:[^/\n]+\.slice/)*([^/\n]+\.service)(?:/|$)", re.MULTILINE
+)
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
@@ -38,6 +41,16 @@ def process_limits(pid: int, proc: Path) -> dict[str, float]:
         if place is not None and (folders := _folders(*place)):
             found |= (read_version_2 if place[0].cgroup2 else read_version_1)(folders)
     return found
+
+
+def unit_of_process(pid: int) -> str | None:
+    """The systemd service that it lies in; None: in none of the system's, as in a session of a user's."""
+    try:
+        places = _read(Path("/proc", str(pid), "cgroup"))
+    except OSError:
+        return None
+    match = _SYSTEM_SERVICE.search(places)
+    return None if match is None else match[1]
 
 
 class _Mount(NamedTuple):

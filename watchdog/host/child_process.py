@@ -20,15 +20,18 @@ from watchdog.host.account import own_account
 from watchdog.host.child_streams import POLL_INTERVAL, HeadBuffer, TailBuffer, communicate, has_exited
 
 on_child_started: ContextVar[Callable[[int, float], None] | None] = ContextVar("on_child", default=None)
-"""Told (pid, start time in seconds since the epoch) of every program, right after its start: the journal notes it,
+"""Told (pid, `start_time`) of every program, right after its start: the journal notes it,
 because a child outlives a kill -9 of ours. A context variable, so whoever calls `run` in a pool's thread must carry
 the context over (``contextvars.copy_context().run``; ``asyncio.to_thread`` does)."""
 
 MISSING_VARIABLE_CURE = "set it for the service, or take it off inherit"
 
-START_TIME_TOLERANCE = 2.0
-"""Seconds by which two readings of one process's start may differ: the kernel's boot time has whole seconds and
-follows the clock."""
+CLOCK_TOLERANCE = 2.0
+"""Seconds by which a start may be off against times of the clock's: the kernel's boot time has whole seconds and follows it."""
+_TICK = 0.015
+"""Seconds within which the kernel does not tell two starts apart."""
+_OLDEST_EPOCH = 1e9
+"""No machine has been up for as many seconds: such a start was noted by an older version, in seconds since the epoch."""
 
 _TERM_GRACE = 1.0  # seconds between SIGTERM and SIGKILL: time for git to remove its lock files
 _MAX_STDERR = 64 * 1024
@@ -185,15 +188,19 @@ def boot_time() -> float:
 
 
 def start_time(pid: int) -> float | None:
-    """When a process began, in seconds since the epoch, as psutil tells it; None when there is none."""
+    """When a process began, in seconds since the boot, which no setting of the clock changes; None when there is none."""
     found = _state_and_start(pid)
     return None if found is None else found[1]
 
 
-def is_running(pid: int, create_time: float) -> bool:
+def is_running(pid: int, began: float) -> bool:
     """Whether that very process lives, not another one that got its number. A zombie has ended."""
     found = _state_and_start(pid)
-    return found is not None and found[0] not in "ZX" and abs(found[1] - create_time) <= START_TIME_TOLERANCE
+    if found is None or found[0] in "ZX":
+        return False
+    if began > _OLDEST_EPOCH:
+        return abs(found[1] + boot_time() - began) <= CLOCK_TOLERANCE
+    return abs(found[1] - began) <= _TICK
 
 
 def _state_and_start(pid: int) -> tuple[str, float] | None:
@@ -201,16 +208,16 @@ def _state_and_start(pid: int) -> tuple[str, float] | None:
         facts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
-    return facts[0], int(facts[19]) / os.sysconf("SC_CLK_TCK") + boot_time()
+    return facts[0], int(facts[19]) / os.sysconf("SC_CLK_TCK")
 
 
-def terminate_leftover(pid: int, create_time: float, wait_s: float) -> None:
+def terminate_leftover(pid: int, began: float, wait_s: float) -> None:
     """At boot: wait up to `wait_s` seconds for a child that outlived us, then end its process group.
 
     Returns when that process is no more. Raises ActionError when it cannot be ended.
     """
     deadline = time.monotonic() + wait_s
-    while is_running(pid, create_time):
+    while is_running(pid, began):
         if time.monotonic() >= deadline:
             break
         time.sleep(POLL_INTERVAL)
@@ -225,7 +232,7 @@ def terminate_leftover(pid: int, create_time: float, wait_s: float) -> None:
                 os.kill(pid, signal.SIGKILL)
         except PermissionError as problem:
             raise ActionError(f"process {pid}, left over, cannot be ended: {problem}", may_have_happened=True) from None
-    while is_running(pid, create_time):
+    while is_running(pid, began):
         if time.monotonic() >= deadline:
             raise ActionError(f"process {pid}, left over, does not end", may_have_happened=True)
         time.sleep(POLL_INTERVAL)

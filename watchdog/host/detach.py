@@ -6,8 +6,8 @@ FIFO, or a device, is refused. The environment is the bot's.
 
 This process forks the bot and stays its parent for `alive_for`, so that an early death is told with its exit status;
 then it ends, and the bot belongs to init. The bot writes its own pid file before it becomes the bot: at no instant does
-a bot run that no pid file names. Ends with 0 and the pid on stdout; 1 and the reason on stderr; 3 when another start
-was faster.
+a bot run that no pid file names. It and all that it begins carry our mark in their environment. Ends with 0 and the pid on
+stdout; 1 and the reason on stderr; 3 when another start was faster.
 """
 
 # pathlib would double the time that this takes to start.
@@ -87,6 +87,7 @@ def _exec_program(order: Mapping[str, Any], folder: int, error_pipe: int) -> Non
         for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)  # Python ignores these, and an ignored signal stays so
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        os.environ["TRADING_WATCHDOG_BOT"] = str(order["pid_file"])  # `host.bot_identity.MARKER`
         command = order["command"]
         assert isinstance(command, list)
         what = str(command[0])

@@ -102,14 +102,12 @@ async def find_not_running(executor: StepExecutor, kind: Literal["halt", "repair
     rows = [row for row in executor.step_rows() if row.phase == "level"]
     last = max((row.level for row in rows), default=-1)
     for row in rows:
-        action = (
-            executor.resolve_action(row)
-            if row.level == last and row.status == "done" and row.before is not None
-            else None
-        )
-        if action is None or action.persistent:
+        if row.level != last or row.status != "done" or row.before is None:
             continue
-        state = await executor.probe_state(action, row.before or {})
+        action = executor.resolve_action(row)
+        if action is None or action.persistent or action.stops_bot:
+            continue
+        state = await executor.probe_state(action, row.before)
         if state == "stopped" and kind == "repair":
             raise StoppedError(f"somebody else is at work: after {row.say} it was stopped, and did not crash")
         if state in ("before", "stopped"):

@@ -143,6 +143,8 @@ class Verifier:
                         deviation = await find_deviation(executor)
                         if deviation is not None and deviation.seen:
                             return ProofResult("disproven", deviation.reason)
+                        if deviation is not None and self._run.kind == "halt":  # its next level does not wait
+                            return ProofResult("unknown", deviation.reason)
                         finding, unseen = (finding, "") if deviation is None else (None, deviation.reason)
                     if finding is not None:
                         return finding

@@ -17,7 +17,7 @@ from watchdog.actions.git import commit_refs, head_moves
 from watchdog.core.errors import ActionError
 from watchdog.core.model import JsonObject
 from watchdog.core.protocols import Action, CompletedStep, Finding, NeededFiles, StepState
-from watchdog.host import child_process, file_state, pid_file
+from watchdog.host import bot_process, child_process, file_state, pid_file
 from watchdog.rollback import backup, undo
 from watchdog.rollback.checks import LogFile, log_position, read_log
 from watchdog.rollback.commands import run_command
@@ -138,7 +138,7 @@ FUNCTIONS: Mapping[str, Function] = {
         Function(commit_refs.redeployed_commits, _of_repo),
         Function(commit_refs.reverts_in_force, _of_repo),
         Function(pid_file.find_file),
-        Function(pid_file.find_process),
+        Function(bot_process.find_process),
         Function(run_command),
         Function(file_state.file_state, _of_path),
         Function(file_state.last_writer, _of_path),

@@ -132,7 +132,7 @@ def _is_stale(repo: Repository, folder: OpenTree) -> bool:
         if not pid.isdecimal() or int(pid) == os.getpid():
             return True  # cut off while it was written, or ours from a thread that is gone: those alive are in _held
         return not child_process.is_running(int(pid), _seconds(started))
-    if changed < child_process.boot_time() - child_process.START_TIME_TOLERANCE:
+    if changed < child_process.boot_time() - child_process.CLOCK_TOLERANCE:
         return True
     return (
         lock_files.file_time() - changed > _STALE_AFTER

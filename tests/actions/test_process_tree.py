@@ -1,0 +1,256 @@
+"""A bot is ended with all that it has begun, or what is left is told; and nothing else is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.support.actions import json_round_trip, make_action, wait_until
+from tests.support.processes import is_alive
+from watchdog.core.errors import ActionError
+from watchdog.core.protocols import Action
+from watchdog.core.target import ProcessSpec, Target
+from watchdog.host import process_table, process_tree
+from watchdog.host.bot_identity import BotPlace
+
+SLEEP = "import time\ntime.sleep(600)\n"
+NOTE = "import os\nopen('begun', 'a').write(f'{os.getpid()}\\n')\n"
+CHILD = NOTE + SLEEP
+STUBBORN = "import signal\nsignal.signal(15, signal.SIG_IGN)\n"
+DOUBLE_FORK = "if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        {}\n    os._exit(0)\nos.wait()\n"
+
+
+class Bot:
+    """A folder with a bot in it, and all that it has begun, which notes itself."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        (folder / "child.py").write_text(CHILD)
+        self.started: list[subprocess.Popen[bytes]] = []
+
+    def write(self, script: str) -> None:
+        (self.folder / "bot.py").write_text(f"import os, subprocess, sys, time\n{script}{SLEEP}")
+
+    def start(self, *wrapper: str, **how: Any) -> subprocess.Popen[bytes]:
+        """As a person does it."""
+        words = wrapper or (sys.executable, "bot.py")
+        self.started.append(subprocess.Popen(words, cwd=self.folder, **how))
+        return self.started[-1]
+
+    def begun(self, number: int) -> list[int]:
+        """Numbers of that many children, once they run."""
+        noted = self.folder / "begun"
+        wait_until(lambda: noted.exists() and len(noted.read_text().split()) >= number)
+        return [int(pid) for pid in noted.read_text().split()]
+
+    def make_step(self, verb: str, grace: int = 3_000) -> Action:
+        place = ProcessSpec(pid_file="bot.pid", command=(sys.executable, "bot.py"))
+        step = make_action(do="process", **{verb: "process"}, grace=grace, alive_for=50)
+        return step.bind(Target(repo=str(self.folder), process=place))
+
+    def stop(self, grace: int = 3_000) -> str:
+        step = self.make_step("stop", grace)
+        before = json_round_trip(step.capture())
+        said = step.apply(before, "k")
+        assert step.state(before) == "after"
+        return said
+
+
+@pytest.fixture
+def bot(tmp_path: Path) -> Iterator[Bot]:
+    made = Bot(tmp_path / "bot")
+    yield made
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.cwd() == str(made.folder):
+                process.kill()
+    for started in made.started:
+        started.kill()
+        started.wait(60)
+
+
+BEGINS = {
+    "in a session of its own": "subprocess.Popen([sys.executable, 'child.py'], start_new_session=True)\n",
+    "in a group of its own": "subprocess.Popen([sys.executable, 'child.py'], process_group=0)\n",
+    "by setsid": "subprocess.Popen(['setsid', sys.executable, 'child.py'])\n",
+    "a grandchild": "subprocess.Popen(['sh', '-c', f'{sys.executable} child.py & wait'], start_new_session=True)\n",
+    "stubborn": f"subprocess.Popen([sys.executable, '-c', {STUBBORN + CHILD!r}], start_new_session=True)\n",
+}
+
+
+@pytest.mark.parametrize("how", BEGINS)
+@pytest.mark.parametrize("ours", [True, False])
+def test_what_a_bot_has_begun_does_not_outlive_it(bot: Bot, how: str, ours: bool) -> None:
+    bot.write(BEGINS[how])
+    if ours:
+        bot.make_step("start").apply({"pid": None}, "k")
+    else:
+        bot.start()
+    child = bot.begun(1)[0]
+    bot.stop(grace=300 if how == "stubborn" else 20_000)
+
+    assert not is_alive(child)
+
+
+def test_what_is_handed_on_to_init_is_ended_where_we_started_the_bot(bot: Bot) -> None:
+    bot.write(
+        DOUBLE_FORK.format("os.chdir('/'); os.execv(sys.executable, ['x', '-c', 'import time; time.sleep(600)'])")
+    )
+    bot.write(
+        (bot.folder / "bot.py").read_text().replace("os.chdir", "open('begun', 'w').write(f'{os.getpid()}'); os.chdir")
+    )
+    bot.make_step("start").apply({"pid": None}, "k")
+    child = bot.begun(1)[0]
+    assert psutil.Process(child).ppid() != int((bot.folder / "bot.pid").read_text())
+    bot.stop()
+
+    assert not is_alive(child)
+
+
+def test_what_is_handed_on_to_init_is_told_where_another_started_the_bot(bot: Bot) -> None:
+    bot.write(DOUBLE_FORK.format("os.execv(sys.executable, ['python', 'child.py'])"))
+    started = bot.start()
+    child = bot.begun(1)[0]
+    wait_until(
+        lambda: psutil.Process(child).ppid() != started.pid and psutil.Process(child).cmdline()[-1] == "child.py"
+    )
+    step = bot.make_step("stop")
+    before = step.capture()
+
+    with pytest.raises(
+        ActionError, match=rf"ended.*, but process {child} \('python child.py'\) may have been begun by it"
+    ):
+        step.apply(before, "k")
+    assert not is_alive(started.pid)
+    assert is_alive(child)  # it may be somebody else's
+
+
+def test_a_bot_that_leads_no_group_is_ended_without_its_neighbours(bot: Bot) -> None:
+    """Started from somebody's shell, which lives on with all else that was started from there."""
+    bot.write(BEGINS["in a session of its own"])
+    shell = bot.start("sh", "-c", f"sleep 600 & {sys.executable} bot.py; sleep 600", start_new_session=True)
+    child = bot.begun(1)[0]
+    neighbours = [each for each in psutil.Process(shell.pid).children() if each.name() == "sleep"]
+    assert len(neighbours) == 1
+    bot.stop()
+
+    assert not is_alive(child)
+    assert shell.poll() is None
+    assert is_alive(neighbours[0])
+    os.killpg(shell.pid, signal.SIGKILL)
+
+
+def test_a_bot_that_is_started_again_is_not_stopped(bot: Bot) -> None:
+    bot.write("")
+    loop = bot.start("sh", "-c", f"while :; do {sys.executable} bot.py; done", start_new_session=True)
+    wait_until(lambda: psutil.Process(loop.pid).children())
+    step = bot.make_step("stop")
+    before = step.capture()
+    assert before["pid"] != loop.pid
+
+    with pytest.raises(ActionError, match=rf"runs, started again by process {loop.pid} \('sh -c while"):
+        step.apply(before, "k")
+    assert step.state(before) == "before"
+    os.killpg(loop.pid, signal.SIGKILL)
+
+
+def test_what_forks_while_it_is_ended_is_ended_to_the_last(bot: Bot) -> None:
+    """Each of its children begins two others before it ends, in a session of its own."""
+    breeds = (
+        "import os, signal, sys, time\n"
+        "def breed(*_):\n    for _ in range(2):\n        if os.fork() == 0:\n            os.setsid()\n            return\n"
+        "signal.signal(15, breed)\n"
+    )
+    bot.write(f"{breeds}\nopen('begun', 'w').write('1')\nwhile time.sleep(0.02) is None: pass\n")
+    bot.make_step("start").apply({"pid": None}, "k")
+    bot.begun(1)
+    assert "was killed" in bot.stop(grace=300)
+
+    assert not [each for each in psutil.process_iter() if _folder(each) == str(bot.folder) and is_alive(each)]
+
+
+def _folder(process: psutil.Process) -> str:
+    try:
+        return process.cwd()
+    except psutil.Error:
+        return ""
+
+
+def test_what_a_killed_bot_has_left_is_ended_by_a_stop_and_refuses_a_start(bot: Bot) -> None:
+    bot.write(BEGINS["in a session of its own"])
+    bot.make_step("start").apply({"pid": None}, "k")
+    child = bot.begun(1)[0]
+    os.kill(int((bot.folder / "bot.pid").read_text()), signal.SIGKILL)
+    wait_until(lambda: not is_alive(int((bot.folder / "bot.pid").read_text())))
+
+    with pytest.raises(ActionError, match=rf"process {child} .* is left of it"):
+        bot.make_step("start").capture()
+    bot.stop()
+    assert not is_alive(child)
+
+
+def test_a_stop_that_was_cut_off_goes_on_with_what_is_left(bot: Bot) -> None:
+    """Nobody marked the child, and its parent is gone: it was noted ahead of the act."""
+    bot.write(BEGINS["in a session of its own"])
+    started = bot.start()
+    child = bot.begun(1)[0]
+    step = bot.make_step("stop")
+    before = json_round_trip(step.capture())
+    started.kill()
+    started.wait(60)
+
+    assert step.state(before) == "before"
+    step.apply(before, "k")
+    assert step.state(before) == "after"
+    assert not is_alive(child)
+
+
+def test_a_restart_leaves_nothing_of_the_old_bot(bot: Bot) -> None:
+    bot.write(BEGINS["in a session of its own"])
+    bot.start()
+    child = bot.begun(1)[0]
+    step = bot.make_step("restart")
+    step.apply(json_round_trip(step.capture()), "k")
+
+    assert not is_alive(child)
+    bot.stop()
+
+
+def test_a_watchdog_that_was_started_from_within_a_bot_is_spared(bot: Bot) -> None:
+    (bot.folder / "trading-watchdog").write_text(CHILD)
+    bot.write("subprocess.Popen([sys.executable, './trading-watchdog'], start_new_session=True)\n")
+    bot.start()
+    watchdog = bot.begun(1)[0]
+    step = bot.make_step("stop")
+
+    with contextlib.suppress(ActionError):
+        step.apply(step.capture(), "k")
+    assert is_alive(watchdog)
+
+
+def test_we_are_never_part_of_what_is_ended() -> None:
+    """Not even where the bot is above us."""
+    own = process_table.find_running(os.getppid())
+    assert own is not None
+    place = BotPlace(ProcessSpec(pid_file="/nowhere/bot.pid", command=("x",), cwd="/"))
+
+    living = [each.pid for each in process_tree.ProcessTree([own], place).living()]
+    assert os.getpid() not in living
+
+
+def test_a_session_whose_number_is_used_again_is_none_of_the_bots(bot: Bot) -> None:
+    other = bot.start("sleep", "600", start_new_session=True)
+    past = process_table.RunningProcess(other.pid, f"{process_table.boot_id()} 1")
+    place = BotPlace(ProcessSpec(pid_file="bot.pid", command=("x",), cwd=str(bot.folder)))
+
+    assert process_tree.ProcessTree([past], place).living() == []
