@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from tests.sources.conftest import MakeSystemctl, StartProcess
 from watchdog.core.errors import SourceError
 from watchdog.core.protocols import SourceCache, SourceState
+from watchdog.core.target import Target
 from watchdog.host import cgroup, procfs
 from watchdog.sources import ProcessSource
 
@@ -262,12 +263,127 @@ def test_memory_is_told_as_a_share_of_what_the_process_may_use(
     assert found["process_oom_kills_total"] == 1
 
 
-def test_a_process_younger_than_its_pid_file_is_a_stranger(start_process: StartProcess, pid_file: Path) -> None:
-    pid_file.write_text(str(start_process("sleep", "100").pid))
-    long_ago = time.time() - 3_600
-    os.utime(pid_file, (long_ago, long_ago))
+def write_at(pid_file: Path, pid: int, seconds: float) -> None:
+    """Written that long after the process began, by the clock."""
+    pid_file.write_text(f"{pid}\n")
+    written = psutil.Process(pid).create_time() + seconds
+    os.utime(pid_file, (written, written))
 
-    assert read(make_source(pid_file=str(pid_file)))["process_up"] == 0
+
+def test_a_process_younger_than_its_pid_file_is_not_readable_at_first_sight(
+    start_process: StartProcess, pid_file: Path
+) -> None:
+    write_at(pid_file, start_process("sleep", "100").pid, -3_600)
+
+    with pytest.raises(SourceError, match="younger than the file: the number may be another's by now"):
+        read(make_source(pid_file=str(pid_file)))
+
+
+@pytest.mark.parametrize("sets", [-7_200, -5, 5, 7_200])
+def test_a_process_that_is_known_is_up_whatever_becomes_of_clock_and_file(
+    start_process: StartProcess, pid_file: Path, sets: float
+) -> None:
+    bot = start_process("sleep", "100")
+    pid_file.write_text(f"{bot.pid}\n")
+    source, memory = make_source(pid_file=str(pid_file)), Memory()
+    assert read(source, memory)["process_up"] == 1
+    write_at(pid_file, bot.pid, sets)
+    assert read(source, memory)["process_up"] == 1
+    pid_file.write_text("")
+    assert read(source, memory)["process_up"] == 1
+    pid_file.unlink()
+    assert read(source, memory) == {**read(source, memory), "process_up": 1, "process_restarts_total": 0}
+    bot.kill()
+    bot.wait(60)
+    assert read(source, memory) == {"process_up": 0, "process_restarts_total": 0}
+
+
+@pytest.mark.parametrize("sets", [-7_200, 7_200])
+def test_at_first_sight_a_process_of_the_pid_files_folder_is_the_bot_whatever_the_clock_says(
+    tmp_path: Path, sets: float
+) -> None:
+    (tmp_path / "run").mkdir()
+    for pid_file in (tmp_path / "bot.pid", tmp_path / "run/bot.pid"):
+        with subprocess.Popen(["sleep", "100"], cwd=tmp_path) as bot:
+            try:
+                write_at(pid_file, bot.pid, sets)
+                assert read(make_source(pid_file=str(pid_file)))["process_up"] == 1
+            finally:
+                bot.kill()
+
+
+def test_a_number_that_nobody_has_written_since_is_a_strangers(start_process: StartProcess, pid_file: Path) -> None:
+    """After a restart of the machine, or once all numbers have been used."""
+    other = start_process("sleep", "100")
+    pid_file.write_text(f"{other.pid}\n")
+    source, memory = make_source(pid_file=str(pid_file)), Memory()
+    read(source, memory)
+    state = json.loads(memory.state)
+    state["process"] = f"another-boot {other.pid} 1234"
+    memory.state = json.dumps(state)
+
+    assert read(source, memory) == {"process_up": 0, "process_restarts_total": 0}
+    pid_file.write_text(f"{other.pid}\n")
+    assert read(source, memory)["process_up"] == 1
+
+
+# Of a target's own process
+
+
+def bound(folder: Path, **more: object) -> ProcessSource:
+    spec = {"pid_file": "bot.pid", "command": ["sleep", "4712"], **more}
+    target = Target.model_validate({"repo": str(folder), "process": spec})
+    return make_source(pid_file=str(folder / "bot.pid")).bind([Target(unit="x.service"), target])
+
+
+@pytest.mark.parametrize("text", [None, "", "4194304", "stranger"])
+def test_a_targets_bot_is_up_without_its_pid_file(
+    start_process: StartProcess, tmp_path: Path, text: str | None
+) -> None:
+    with subprocess.Popen(["sleep", "4712"], cwd=tmp_path) as bot:
+        try:
+            if text is not None:
+                (tmp_path / "bot.pid").write_text(text.replace("stranger", str(start_process("sleep", "100").pid)))
+            source, memory = bound(tmp_path), Memory()
+            assert read(source, memory)["process_up"] == 1
+            assert json.loads(memory.state)["process"].split()[1] == str(bot.pid)
+        finally:
+            bot.kill()
+    if text != "stranger":
+        assert read(source, memory)["process_up"] == 0
+
+
+def test_the_bot_next_door_is_not_a_targets(tmp_path: Path) -> None:
+    (tmp_path / "next door").mkdir()
+    with subprocess.Popen(["sleep", "4712"], cwd=tmp_path / "next door") as other:
+        try:
+            (tmp_path / "bot.pid").write_text(str(other.pid))
+            assert read(bound(tmp_path))["process_up"] == 0
+        finally:
+            other.kill()
+
+
+def test_a_targets_bot_that_runs_twice_is_not_readable(tmp_path: Path) -> None:
+    both = [subprocess.Popen(["sleep", "4712"], cwd=tmp_path) for _ in range(2)]
+    try:
+        with pytest.raises(SourceError, match="it runs 2 times"):
+            read(bound(tmp_path))
+        (tmp_path / "bot.pid").write_text(str(both[0].pid))
+        assert read(bound(tmp_path))["process_up"] == 1
+    finally:
+        for bot in both:
+            bot.kill()
+            bot.wait(60)
+
+
+def test_a_source_with_another_pid_file_or_a_user_of_its_own_is_no_targets(tmp_path: Path) -> None:
+    target = Target.model_validate({"repo": str(tmp_path), "process": {"pid_file": "bot.pid", "command": ["x"]}})
+    for source in (
+        make_source(pid_file=str(tmp_path / "other.pid")),
+        make_source(pid_file=str(tmp_path / "bot.pid"), user="root"),
+        make_source(cmdline="x"),
+    ):
+        assert source.bind([target]) is source
 
 
 def test_the_number_of_a_thread_is_no_process(pid_file: Path) -> None:

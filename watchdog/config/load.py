@@ -29,7 +29,7 @@ from watchdog.config.permissions import find_unsafe_files, find_unsafe_reference
 from watchdog.config.probe import ProbeResult, lint_probe
 from watchdog.config.validate import validate
 from watchdog.core.executor import Executor
-from watchdog.core.protocols import Source
+from watchdog.core.protocols import Source, TargetedSource
 from watchdog.documents.document import Document
 from watchdog.documents.problems import ConfigError, Problem
 from watchdog.documents.yaml_loader import load_document
@@ -79,7 +79,7 @@ def load_partial(path: Path, *, environ: Mapping[str, str]) -> Config:
         raise ConfigError([] if main is None else main.problems)
     models = {section: partial.models(section) for section in SECTION_NOUNS}
     return Config(
-        sources=models["sources"],
+        sources=_bound_sources(models),
         channels=models["channels"],
         state=_state_folder(partial),
         web=partial.web,
@@ -212,7 +212,7 @@ def _build_config(
     unchecked += [*imported.notes, *seen.notes]
     unchecked += [f"{document.file} has mistakes of its own" for document in beside if document.problems]
     config = Config(
-        sources=models["sources"],
+        sources=_bound_sources(models),
         channels=models["channels"],
         state=_state_folder(draft),
         web=draft.web,
@@ -250,6 +250,14 @@ def _places(draft: Draft, files: ConfigFiles) -> dict[tuple[str, str], str]:
         (section, name): names.get(entry.node.document.file, "")
         for section in SECTION_NOUNS
         for name, entry in draft.entries[section].items()
+    }
+
+
+def _bound_sources(models: Mapping[str, Any]) -> dict[str, Any]:
+    targets = models["targets"].values()
+    return {
+        name: source.bind(targets) if isinstance(source, TargetedSource) else source
+        for name, source in models["sources"].items()
     }
 
 

@@ -203,6 +203,15 @@ class OwnedSource(Source, Protocol):
 
 
 @runtime_checkable
+class TargetedSource(Source, Protocol):
+    """One that knows more of what it looks at where that is a target's."""
+
+    def bind(self, targets: Iterable[Target]) -> Source:
+        """The same source with what the target says, when one is meant."""
+        ...
+
+
+@runtime_checkable
 class ProgramSource(OwnedSource, Protocol):
     """One that runs what its entry names."""
 

@@ -63,6 +63,20 @@ def find_process(spec: ProcessSpec, known: RunningProcess | None = None) -> Runn
     return find_bot(spec, known).bot
 
 
+class BotLook(NamedTuple):
+    process: RunningProcess | None
+    problem: str = ""
+    """Why nobody can tell; empty when that is clear."""
+
+
+def look_for_bot(spec: ProcessSpec, known: RunningProcess | None) -> BotLook:
+    """`find_process` for who must tell a bot of which nothing is sure from an owner that could not be asked."""
+    try:
+        return BotLook(find_process(spec, known))
+    except ActionError as error:
+        return BotLook(None, str(error))
+
+
 def find_bot(spec: ProcessSpec, known: RunningProcess | None = None, wrong: str = "") -> BotFinding:
     """All that lives of it, among the processes of our account. Raises ActionError when its pid file is not readable, or
     holds no number, and nothing else is found.

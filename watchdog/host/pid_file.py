@@ -7,9 +7,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from watchdog.core.errors import ActionError
+from watchdog.core.errors import ActionError, UnreadableError
 from watchdog.core.target import ProcessSpec
 from watchdog.host.folder import open_folder, resolve
+from watchdog.host.process_table import PROC
 
 if TYPE_CHECKING:
     import psutil
@@ -22,6 +23,10 @@ class PidFile(NamedTuple):
     written: float
     """Its time, in seconds since the epoch; whoever owns it may set it."""
     owner: int
+    stamp: str = ""
+    """Changes when it is written, also with the same number."""
+    beside: bool = False
+    """The process that it names has the file's folder, or the one above, for its working directory."""
 
     @property
     def pid(self) -> int | None:
@@ -36,8 +41,16 @@ def pid_file_path(spec: ProcessSpec) -> Path:
 
 
 def find_file(path: Path) -> PidFile | None:
-    """`read_file` of one whose name may be a link within its folder."""
-    return read_file(resolve(None, str(path)))
+    """`read_file` of one whose name may be a link within its folder; says whether it lies `beside` its process, too."""
+    real = resolve(None, str(path))
+    file = read_file(real)
+    if file is None or file.pid is None:
+        return file
+    try:
+        folder = (PROC / str(file.pid) / "cwd").readlink()
+    except OSError:
+        return file
+    return file._replace(beside=folder in (real.parent, real.parent.parent) and folder != Path("/"))
 
 
 def read_file(path: Path) -> PidFile | None:
@@ -49,8 +62,9 @@ def read_file(path: Path) -> PidFile | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as problem:
-        raise ActionError(f"{path} cannot be read: {problem.strerror}") from None
-    return PidFile(text, found.st_mtime, found.st_uid)
+        raise UnreadableError(f"{path} cannot be read: {problem.strerror}") from None
+    stamp = f"{found.st_ino} {found.st_mtime_ns}"
+    return PidFile(text, found.st_mtime, found.st_uid, stamp)
 
 
 def read_pid_file(spec: ProcessSpec) -> str | None:

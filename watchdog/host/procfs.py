@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
 
 from watchdog.core.errors import ActionError, SourceError
+from watchdog.core.executor import owner_executor
 from watchdog.core.model import Millis
 from watchdog.core.pattern import Pattern
 from watchdog.core.protocols import SourceCache, SourceState
+from watchdog.core.target import ProcessSpec, Target
 from watchdog.host import pid_file
 from watchdog.host.account import account_by_name
+from watchdog.host.bot_process import look_for_bot
 from watchdog.host.cgroup import process_limits
 from watchdog.host.owned_path import call_owner
+from watchdog.host.process_table import RunningProcess, boot_id, read_entry
 from watchdog.host.systemctl import SystemctlError, unit_status
 from watchdog.host.trust import user_name
 
 SYSTEMCTL_TIMEOUT = 5.0
 """Seconds; systemd answers within milliseconds or is in trouble."""
 PID_FILE_SLACK = 2.0
-"""Seconds by which a start time, derived from the boot time, may be off against a file's time."""
+"""Seconds by which a start time, derived from the boot time, may be off against a file's time, unless the clock was set."""
 MAX_CMDLINE_BYTES = 16 * 1_024
 """What is looked at of a command line: it may be as long as its owner likes, and everybody's are read."""
 
@@ -48,10 +51,24 @@ def find_by_unit(unit: str, values: Metrics) -> psutil.Process | None:
     return _open_process(status.main_pid) if status.main_pid else None
 
 
-def find_by_pid_file(path: Path, user: str | None) -> psutil.Process | None:
+def find_by_target(target: Target, spec: ProcessSpec, state: SourceState) -> psutil.Process | None:
+    """The target's bot, as its owner finds it (`bot_process.find_process`). ActionError: the owner cannot be asked."""
+    look = owner_executor.get().call(target, look_for_bot, spec, _known_of(state.get("process")))
+    if look.problem:
+        raise SourceError(look.problem)
+    process = None if look.process is None else _open_process(look.process.pid)
+    with suppress(psutil.NoSuchProcess):
+        if process is not None and look.process == _known_of(_identity_of(process.pid)):
+            return process
+    return None
+
+
+def find_by_pid_file(path: Path, user: str | None, state: SourceState, cache: SourceCache) -> psutil.Process | None:
     """The process the file names, unless a later process has got that number since.
 
-    It must belong to `user`; when that is not said, to the file's owner, and root's files may name anybody's process.
+    It must belong to `user`; when that is not said, to the file's owner, and root's files may name anybody's process. One
+    that was believed before is so for as long as it lives, whatever becomes of clock and file; `state` remembers it, and
+    how the file was when it was first believed: another one with a number that nobody has written since is a stranger.
     """
     try:
         file = _read_pid_file(path, user)
@@ -59,27 +76,56 @@ def find_by_pid_file(path: Path, user: str | None) -> psutil.Process | None:
         raise SourceError(
             f"pid_file {error} — the daemon's user must be able to read it, or the one that user: says"
         ) from None
+    known = _known_process(state)
     if file is None:
-        return None
+        return known
     if file.pid is None:
+        if known is not None:
+            return known
         word = next(iter(file.text.split()), "")
         held = repr(word[:20]) if word else "nothing"
         raise SourceError(f"pid_file {path} holds {held}, not a process id — is this the right file?")
     process = _open_process(file.pid)
     try:
-        if process is None or process.create_time() > file.written + PID_FILE_SLACK:
-            return None
+        if process is None or process.status() == psutil.STATUS_ZOMBIE:
+            return known
         owner = process.uids().real
+        if user is not None:
+            if owner != _uid_of(user):
+                return None
+        elif file.owner not in (0, owner):
+            raise SourceError(
+                f"pid_file {path} of {user_name(file.owner)} names process {file.pid} of "
+                f"{user_name(owner)} — say user: {user_name(owner)} if that is the one"
+            )
+        if known is not None and known.pid == process.pid:
+            return process
+        if file.stamp == state.get("pid_file"):
+            return known
+        if not file.beside and process.create_time() > file.written + PID_FILE_SLACK:
+            raise SourceError(
+                f"pid_file {path} names process {file.pid}, which is younger than the file: the number may be another's by now, "
+                "or the clock was set — let the process of a target say this pid_file and its command, or use cmdline"
+            )
     except psutil.NoSuchProcess:
-        return None
-    if user is not None:
-        return process if owner == _uid_of(user) else None
-    if file.owner not in (0, owner):
-        raise SourceError(
-            f"pid_file {path} of {user_name(file.owner)} names process {file.pid} of "
-            f"{user_name(owner)} — say user: {user_name(owner)} if that is the one"
-        )
+        return known
+    cache["pid_file"] = file.stamp  # believed once it is seen to live
     return process
+
+
+def _known_of(identity: object) -> RunningProcess | None:
+    """What `_identity_of` says, as who finds a bot wants it."""
+    boot, pid, ticks = (*str(identity).split(" "), "", "")[:3]
+    return RunningProcess(int(pid), f"{boot} {ticks}") if pid.isdecimal() and ticks.isdecimal() else None
+
+
+def _known_process(state: SourceState) -> psutil.Process | None:
+    """The process that was measured last, if it lives."""
+    known = _known_of(state.get("process"))
+    with suppress(psutil.Error):
+        if known is not None and _identity_of(known.pid) == state["process"]:
+            return psutil.Process(known.pid)
+    return None
 
 
 def _read_pid_file(path: Path, user: str | None) -> pid_file.PidFile | None:
@@ -210,6 +256,8 @@ def _read_metrics(
         memory = process.memory_info()  # last: what still has memory here was whole while all else was read
         if _ended(process.status(), memory.vms):
             return None
+    if "pid_file" in cache:
+        state["pid_file"] = cache["pid_file"]
     if identity != (known := state.get("process")):
         state["restarts"] = state.get("restarts", 0) + (known is not None)
         state["process"] = identity
@@ -243,21 +291,10 @@ def _ended(status: str, memory_map: float) -> bool:
 
 def _identity_of(pid: int) -> str:
     """Tells one process from every other of this machine, whatever becomes of its clock. Raises psutil.NoSuchProcess."""
-    try:
-        status = Path(psutil.PROCFS_PATH, str(pid), "stat").read_text("utf-8", "replace")
-    except (FileNotFoundError, ProcessLookupError):
-        raise psutil.NoSuchProcess(pid) from None
-    started = status.rpartition(")")[2].split()[19]  # in ticks since the boot; a name may hold anything
-    return f"{_boot_id()} {pid} {started}"
-
-
-@cache
-def _boot_id() -> str:
-    """Empty where /proc has none (a sandbox)."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-    except OSError:
-        return ""
+    entry = read_entry(pid, Path(psutil.PROCFS_PATH))
+    if entry is None:
+        raise psutil.NoSuchProcess(pid)
+    return f"{boot_id()} {pid} {entry.ticks}"
 
 
 def _memory_and_cpu_of_children(process: psutil.Process) -> tuple[float, float]:

@@ -162,6 +162,7 @@ COMMAND_FUNCTIONS: Mapping[str, frozenset[str]] = {
 """Module → what commands ask, and the daemon never: it does not carry these about."""
 SOURCE_FUNCTIONS: Mapping[str, Mapping[str, Callable[..., NeededFiles | None] | None]] = {
     "watchdog.host.unit_report": {"read_user_units": None},  # it asks a manager over its socket, and starts systemctl
+    "watchdog.host.bot_process": {"look_for_bot": None},  # it looks at processes
     "watchdog.sources.state_file": {"read_samples": _of_state_file, "explain_file": _of_state_file},
     "watchdog.sources.program_run": {"run_program": None},
     "watchdog.sources.textfile_folder": {"read_folder": lambda folder, *_: NeededFiles((folder / "*",))},
