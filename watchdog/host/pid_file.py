@@ -147,7 +147,7 @@ def find_process(spec: ProcessSpec, known: RunningProcess | None = None) -> Runn
         )
     if since > 0:
         return None
-    shown = child_process.last_lines(" ".join(argv), limit=80)
+    shown = child_process.last_words(" ".join(argv), limit=80)
     raise ActionError(f"{path} names process {pid}, which runs {shown!r} — remove the file if that is not the bot")
 
 

@@ -24,7 +24,7 @@ from watchdog.actions.git.commit_refs import (
     reverts_in_force,
     rolled_back_commits,
 )
-from watchdog.actions.git.commits import COMMIT_TRAILER, PlannedCommit, bounded_diff, create_commit, revert_commit
+from watchdog.actions.git.commits import COMMIT_TRAILER, PlannedCommit, create_commit, describe_commits, revert_commit
 from watchdog.actions.git.findings import find_named
 from watchdog.actions.git.repository import PathChange, Repository
 from watchdog.actions.git.worktree_update import KeptEdits, WorktreeUpdate
@@ -185,7 +185,7 @@ class GitAction(ActionModel):
             return ""
         with repository.scratch_objects(repository.open_repository(captured["repo"], _QUERY_TIMEOUT_MS)) as repo:
             self._recreate_commit(repo, captured)
-            diff = bounded_diff(repo, captured["old"], captured["new"])
+            diff = describe_commits(repo, captured["old"], captured["new"])
         kept = [
             f"# kept in {path}: {format_assignments(v)}\n"
             for path, edit in captured["edits"].items()
