@@ -218,6 +218,49 @@ def test_what_can_never_work_is_refused_at_load(fields: dict[str, object]) -> No
         make_action(do="flag", **fields)
 
 
+def test_a_new_secret_is_refused_since_the_plans_text_stands_in_the_journal() -> None:
+    with pytest.raises(ValidationError, match="api_key looks like a secret, and the plan's text stands in the journal"):
+        make_action(do="flag", file="c.json", set={"api_key": "vmPUZE6mv9SD5VNHk4HlWFsOr6aKE2zvsw0MuIgw"})
+
+    for value in ("", None, "none of yours", True):
+        assert make_action(do="flag", file="c.json", set={"api_key": value})
+    assert make_action(do="flag", file="c.json", set={"commit": "0123456789abcdef0123456789abcdef"})
+
+
+@pytest.mark.parametrize("value", ["'hunter2'", "'hunter3'"])
+def test_a_secret_is_known_again_by_what_was_noted_of_it(config_file: Path, value: str) -> None:
+    config_file.write_text("API_KEY = 'hunter2'\nA = 1\n")
+    flag = make_action(do="flag", file=str(config_file), set={"API_KEY": ""})
+    captured = json_round_trip(flag.capture())
+    config_file.write_text(f"API_KEY = {value}\nA = 2\n")
+
+    assert flag.state(captured) == ("before" if value == "'hunter2'" else "other")
+    assert list(flag.lasting_states(captured)) == [flag.state(captured)]
+
+
+def test_what_an_older_version_noted_of_a_secret_is_understood_and_not_told(config_file: Path) -> None:
+    config_file.write_text("API_KEY = 'hunter2'\n")
+    flag = make_action(do="flag", file=str(config_file), set={"API_KEY": ""})
+    captured = {**flag.capture(), "was": {"API_KEY": "'hunter2'"}}
+
+    assert flag.state(captured) == "before"
+    assert "hunter2" not in repr(flag.lasting_changes(captured))
+    assert flag.lasting_changes(captured) == flag.lasting_changes(flag.capture())
+    assert "hunter2" not in flag.apply(captured, "k")
+
+
+def test_a_list_over_lines_that_was_only_laid_out_anew_is_before(config_file: Path) -> None:
+    config_file.write_text("PAIRS = [\n    'a',\n    'b',\n]\n")
+    flag = make_action(do="flag", file=str(config_file), set={"PAIRS": ["a"]})
+    captured = json_round_trip(flag.capture())
+    config_file.write_text("PAIRS = [\n  'a', 'b'\n]\n")
+
+    assert captured["was"] == {"PAIRS": "['a', 'b']"}
+    assert flag.state(captured) == "before"
+    assert flag.apply(captured, "k") == f"PAIRS = ['a'] in {config_file} (PAIRS was ['a', 'b'])"
+    assert config_file.read_text() == "PAIRS = [\n  'a'\n]\n"
+
+
 def test_truth_and_numbers_are_not_mixed_up_on_the_way_from_the_plan() -> None:
     flag = make_action(do="flag", file="c.py", set={"A": True, "B": 1, "C": 1.0, "D": "1", "E": None, "F": [1, "x"]})
 

@@ -14,6 +14,8 @@ from watchdog.actions.values.document_change import describe_change
 from watchdog.actions.values.editor import get_values, set_values
 from watchdog.actions.values.located_value import Value
 from watchdog.actions.values.shown_values import hide_note, show_note, show_value
+from watchdog.actions.values.value_path import key_names
+from watchdog.core import redaction
 from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError, MissingError, UnreadableError
 from watchdog.core.model import Duration, JsonObject, RepoPath
@@ -60,6 +62,10 @@ class FlagAction(ActionModel):
     @model_validator(mode="after")
     def _validate_names(self) -> FlagAction:
         editor.validate_values(self.file, self.set)
+        for name, value in self.set.items():
+            texts = [each for each in (value if isinstance(value, tuple) else [value]) if isinstance(each, str)]
+            if redaction.is_secret_name(key_names(name)) and any(map(redaction.looks_secret, texts)):
+                raise ValueError(f"{name} looks like a secret, and the plan's text stands in the journal — use do: restore")
         return self
 
     def bind(self, target: Target) -> Self:
