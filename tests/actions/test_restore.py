@@ -163,7 +163,7 @@ def test_a_link_is_followed_and_stays(bot_folder: Path) -> None:
 def test_a_preview_is_a_diff(bot_folder: Path) -> None:
     step = make_restore_step(bot_folder)
     before = step.capture()
-    assert '-{"n": 2}\n+{"n": 1}\n' in step.preview(before)
+    assert "-n: 2\n+n: 1\n" in step.preview(before)
     step.apply(before, "k")
 
     assert step.preview(step.capture()) == ""

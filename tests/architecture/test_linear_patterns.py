@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from watchdog.actions.values.document_change import describe_change
 from watchdog.actions.values.editor import get_values
-from watchdog.core import pattern, units
+from watchdog.actions.values.value_path import parse_path
+from watchdog.core import pattern, redaction, units
 from watchdog.core.errors import WatchdogError
 from watchdog.offline.history import text_format
 from watchdog.offline.history.openmetrics import parse_openmetrics
@@ -111,6 +113,10 @@ READERS: dict[str, Callable[[str], object]] = {
     "an ini file": lambda text: get_values(text.encode(), "x.ini", ["y"]),
     "a json file": lambda text: get_values(text.encode(), "x.json", ["y"]),
     "a toml file": lambda text: get_values(text.encode(), "x.toml", ["y"]),
+    "a yaml file": lambda text: get_values(text.encode(), "x.yaml", ["y"]),
+    "a path of keys": parse_path,
+    "a text that may hold secrets": redaction.blot_text,
+    "a change": lambda text: describe_change(text.encode(), f"{text}!".encode(), "x.txt"),
     "a subquery": lambda text: fill_subquery_steps(text, 1_000),
     "a bracket": lambda text: closing_bracket(text, 0),
     "a template": lambda text: Template(text).text,

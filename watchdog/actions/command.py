@@ -94,12 +94,12 @@ class CommandAction(ActionModel):
             inherit=self.inherit,
             timeout_ms=self.timeout,
         )
-        words = child_process.last_lines(ran.stderr) or child_process.last_lines(ran.stdout)
+        words = child_process.last_words(ran.stderr) or child_process.last_words(ran.stdout)
         if ran.exit_code != 0:
             raise ActionError(f"{self.describe()} ended with {ran.exit_code}{f': {words}' if words else ''}")
         if self.check is not None and (code := self._run_check(self.check)) != 0:
             raise ActionError(f"{self.describe()} ended well, yet its check ended with {code}")
-        said = child_process.last_lines(ran.stdout, lines=1)
+        said = child_process.last_words(ran.stdout, lines=1)
         return f"{shlex.join(self.run)[:120]} ended well{f': {said}' if said else ''}"
 
     def state(self, captured: JsonObject) -> StepState:  # noqa: ARG002

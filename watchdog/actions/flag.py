@@ -10,8 +10,12 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from watchdog.actions.values import editor
+from watchdog.actions.values.document_change import describe_change
 from watchdog.actions.values.editor import get_values, set_values
 from watchdog.actions.values.located_value import Value
+from watchdog.actions.values.shown_values import hide_note, show_note, show_value
+from watchdog.actions.values.value_path import key_names
+from watchdog.core import redaction
 from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError, MissingError, UnreadableError
 from watchdog.core.model import Duration, JsonObject, RepoPath
@@ -24,14 +28,18 @@ from watchdog.core.protocols import (
     StepState,
 )
 from watchdog.core.target import Target
+from watchdog.core.text import shorten
 from watchdog.host import atomic_file, folder
 from watchdog.host.file_metadata import describe_lost
+
+_MAX_SHOWN = 200
+"""Characters of a value in a message."""
 
 __all__ = ["FlagAction", "get_values", "set_values"]
 
 
 class FlagAction(ActionModel):
-    """Sets values in a Python, YAML, JSON, TOML, INI or .env file: one line of difference each, the rest stays."""
+    """Sets values in a Python, YAML, JSON, TOML, INI or .env file; the rest stays as it is."""
 
     persistent: ClassVar[bool] = True
 
@@ -39,7 +47,8 @@ class FlagAction(ActionModel):
     file: RepoPath
     """The file, relative to the target's repo; its ending says its kind."""
     set: Annotated[dict[str, Value], Field(min_length=1)]
-    """What should be so: name and value, or a list of values. A dotted name is a path of keys: features.hmm_v2."""
+    """What should be so: name and value, or a list of values. A dotted name is a path of keys: features.hmm_v2. A list's member
+    is named by its place, pairlists[0].n, or by one of its keys, pairlists[method=VolumePairList].n."""
     repo: RepoPath | None = None
     """Folder that `file` is relative to, within the target's repo; the repo itself when not said."""
     timeout: Duration = 60_000
@@ -54,6 +63,12 @@ class FlagAction(ActionModel):
     @model_validator(mode="after")
     def _validate_names(self) -> FlagAction:
         editor.validate_values(self.file, self.set)
+        for name, value in self.set.items():
+            texts = [each for each in (value if isinstance(value, tuple) else [value]) if isinstance(each, str)]
+            if redaction.is_secret_name(key_names(name)) and any(map(redaction.looks_secret, texts)):
+                raise ValueError(
+                    f"{name} looks like a secret, and the plan's text stands in the journal — use do: restore"
+                )
         return self
 
     def bind(self, target: Target) -> Self:
@@ -93,10 +108,10 @@ class FlagAction(ActionModel):
         return self.model_copy(update={"repo": None, "file": str(copy)})
 
     def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:  # noqa: ARG002 - other people's edits on other lines may stay
-        """``{"file": real path, "was": {name: literal as written}, "changed": names that are other, "sha": SHA-256}``."""
+        """``{"file": real path, "was": {name: what `note_values` notes}, "changed": names that are other, "sha": SHA-256}``."""
         path = self._resolved_path()
         content = atomic_file.read_bytes(path)
-        was = get_values(content, self.file, self.set)
+        was = editor.note_values(content, self.file, self.set)
         editor.ensure_same_types(content, self.file, self.set)
         set_values(content, self.file, self.set)  # what cannot be done is said before anything is
         changed = [name for name, value in self.set.items() if not editor.has_values(content, self.file, {name: value})]
@@ -108,7 +123,7 @@ class FlagAction(ActionModel):
     def preview(self, captured: JsonObject) -> str:
         path = Path(captured["file"])
         content = atomic_file.read_bytes(path)
-        return atomic_file.unified_diff(content, set_values(content, self.file, self.set), str(path))
+        return describe_change(content, set_values(content, self.file, self.set), str(path), self.file)
 
     def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:  # noqa: ARG002
         """One rename. Refuses when a value is neither what it was nor what it should be."""
@@ -116,11 +131,11 @@ class FlagAction(ActionModel):
         content = atomic_file.read_bytes(path)
         if editor.has_values(content, self.file, self.set):
             return f"{format_assignments(self.set)} in {self.file}"
-        if (now := get_values(content, self.file, self.set)) != captured["was"]:
-            changed = ", ".join(name for name in now if now[name] != captured["was"].get(name))
-            raise ActionError(f"{changed} in {self.file} was changed by somebody else in the meantime — look at it")
+        if changed := [name for name, was in captured["was"].items() if not self._is_as_noted(content, name, was)]:
+            names = ", ".join(changed)
+            raise ActionError(f"{names} in {self.file} was changed by somebody else in the meantime — look at it")
         lost = atomic_file.replace_file(path, set_values(content, self.file, self.set), content)
-        was = ", ".join(f"{name} was {text}" for name, text in captured["was"].items())
+        was = ", ".join(f"{name} was {_show_note(name, text)}" for name, text in captured["was"].items())
         return f"{format_assignments(self.set)} in {self.file} ({was}){describe_lost(lost)}"
 
     def state(self, captured: JsonObject) -> StepState:
@@ -132,7 +147,8 @@ class FlagAction(ActionModel):
         try:
             if editor.has_values(content, self.file, self.set):
                 return "after"
-            return "before" if get_values(content, self.file, self.set) == captured["was"] else "other"
+            same = all(self._is_as_noted(content, name, was) for name, was in captured["was"].items())
+            return "before" if same else "other"
         except ActionError:
             return "other"  # the file is there, and what we noted is not in it any more
 
@@ -140,17 +156,23 @@ class FlagAction(ActionModel):
         found = []
         for name in self._changed_names(captured):
             value, was = self.set[name], None if captured is None else captured["was"][name]
-            said = name if isinstance(value, bool) else f"{name} = {_format_literal(value)}"
+            shown = None if was is None else _show_note(name, was)
+            said = name if isinstance(value, bool) else f"{name} = {show_value(name, value)}"
             found.append(
                 LastingChange(
                     thing=self._thing(name),
                     how=("on" if value else "off") if isinstance(value, bool) else "set",
-                    what=said if was is None or isinstance(value, bool) else f"{said} (was {was})",
-                    was=was,
-                    by_hand=None if was is None else f"{name} = {was} in {self.file}, then restart the bot",
+                    what=said if shown is None or isinstance(value, bool) else f"{said} (was {shown})",
+                    was=was if was is None or _is_told(name, was) else hide_note(name, was),
+                    by_hand=None if was is None else self._by_hand(name, was),
                 )
             )
         return found
+
+    def _by_hand(self, name: str, was: str) -> str:
+        if _is_told(name, was):
+            return f"{name} = {was} in {self.file}, then restart the bot"
+        return f"give {name} in {self.file} the value that it had, then restart the bot"
 
     def lasting_states(self, captured: JsonObject) -> Sequence[StepState]:
         path, names = Path(captured["file"]), self._changed_names(captured)
@@ -195,11 +217,16 @@ class FlagAction(ActionModel):
         try:
             if editor.has_values(content, self.file, {name: self.set[name]}):
                 return "after"
-            return "before" if editor.get_values(content, self.file, (name,))[name] == was else "other"
+            return "before" if self._is_as_noted(content, name, was) else "other"
         except UnreadableError:
             raise
         except ActionError:
             return "other"  # the file can be read, and what we set does not stand in it any more
+
+    def _is_as_noted(self, content: bytes, name: str, was: str) -> bool:
+        """An older version of ours has noted the very literal."""
+        now = editor.note_values(content, self.file, (name,))[name]
+        return was == now or was == get_values(content, self.file, (name,))[name]
 
     def _was_removed(self, path: Path) -> bool:
         """Where its folder is there, with other things in it. An empty one may be a disk that is not mounted."""
@@ -224,15 +251,14 @@ class FlagAction(ActionModel):
 
 
 def format_assignments(values: Mapping[str, Value]) -> str:
-    """``FEATURE_X = false, SIZE = 5``: the same words in every message, whatever the file's language."""
-    return ", ".join(f"{name} = {_format_literal(value)}" for name, value in values.items())
+    """``FEATURE_X = false, SIZE = 5``: the same words in every message, whatever the file's language; no secrets."""
+    return ", ".join(f"{name} = {show_value(name, value)}" for name, value in values.items())
 
 
-def _format_literal(value: Value) -> str:
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(_format_literal, value))}]"
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return repr(value) if isinstance(value, str) else str(value)
+def _show_note(name: str, was: str) -> str:
+    return shorten(show_note(name, was), _MAX_SHOWN)
+
+
+def _is_told(name: str, was: str) -> bool:
+    """Whether it may be told as it was noted."""
+    return show_note(name, was) == was

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from watchdog.core import redaction
 from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError
 from watchdog.core.model import ConfigModel, Duration, FrozenList, JsonObject, SecretFile
@@ -50,7 +51,8 @@ class ExpectedResponse(ConfigModel):
         for path, value in self.answer.items():
             found = _value_at_path(said, path)
             if found != value or isinstance(found, bool) is not isinstance(value, bool):
-                return f"{path} is {'not there' if found is ... else child_process.last_lines(json.dumps(found), limit=60)}"
+                shown = "not there" if found is ... else redaction.blot_value(path.split("."), json.dumps(found))
+                return f"{path} is {child_process.last_words(shown, limit=60)}"
         return None
 
 
@@ -205,7 +207,7 @@ class HttpAction(ActionModel):
         for name, value in headers.items():
             for secret in (value, *value.split()) if name not in self.headers else ():
                 words = words.replace(secret, "…") if len(secret) > 3 else words
-        return child_process.last_lines(words, limit=120)
+        return child_process.last_words(words, limit=120)
 
 
 def _ask(method: str, url: str, headers: Mapping[str, str], deadline: Deadline, body: object = None) -> HttpResponse:

@@ -234,8 +234,8 @@ class ProcessAction(ActionModel):
             return f"process {bots[0].pid} runs"
         if ran.exit_code == detach.EXIT_ALREADY_STARTED and bots:
             return _started_by_another(bots[0])
-        end = child_process.last_lines(_log_since(log, written))
-        why = child_process.last_lines(ran.stderr) or "it ended"
+        end = child_process.last_words(_log_since(log, written))
+        why = child_process.last_words(ran.stderr) or "it ended"
         raise ActionError(f"the process did not stay up: {why}{f' — its log: {end}' if end else ''}")
 
     def _stop_bot(self, spec: ProcessSpec, finding: BotFinding, noted: Sequence[RunningProcess] = ()) -> str:

@@ -13,6 +13,7 @@ from typing import Annotated, BinaryIO, ClassVar, Literal, Self
 
 from pydantic import Field
 
+from watchdog.actions.values.document_change import describe_change
 from watchdog.core.action_model import ActionModel
 from watchdog.core.errors import ActionError
 from watchdog.core.model import Duration, JsonObject, RepoPath
@@ -102,7 +103,8 @@ class RestoreAction(ActionModel):
         path, backup = Path(captured["file"]), Path(captured["from"])
         with contextlib.suppress(ActionError):
             if captured["old"] is not None:
-                return atomic_file.unified_diff(atomic_file.read_bytes(path), atomic_file.read_bytes(backup), str(path))
+                was, now = atomic_file.read_bytes(path), atomic_file.read_bytes(backup)
+                return describe_change(was, now, str(path), self.file)
         try:
             with open_folder(backup.parent) as folder:
                 return f"{path} would be replaced by {backup}, {folder.stat(backup.name).st_size} bytes\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,10 +99,15 @@ def _open_output(path: Path | None) -> Iterator[TextIO | None]:
         yield None
         return
     try:
-        with path.open("a", encoding="utf-8") as file:
+        with open(path, "a", encoding="utf-8", opener=_open_private) as file:
             yield file
     except OSError as error:
         raise WatchdogError(f"{path}: {error.strerror} — check the path") from None
+
+
+def _open_private(path: str, flags: int) -> int:
+    """A new file is its owner's alone, for what a report tells of a bot is; one that is there keeps its mode."""
+    return os.open(path, flags, 0o600)
 
 
 def _ask_for_newest_samples(

@@ -6,7 +6,6 @@ import contextlib
 import difflib
 import errno
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -116,17 +115,6 @@ def replacement(folder: Folder, name: str, check: Callable[[], None] = lambda: N
 def hidden_name(name: str) -> str:
     """What stands beside a file of that name while it is being replaced."""
     return f".{name}.trading-watchdog"
-
-
-def unified_diff(old: bytes, new: bytes, name: str) -> str:
-    """A unified diff, as `diff -u` and `patch` know it; empty when nothing differs."""
-    if old == new:
-        return ""
-    if b"\0" in old + new:
-        return f"Binary file {name} changes from {len(old)} to {len(new)} bytes\n"
-    was, now = ([line for line in re.split(r"(?<=\n)", text.decode("utf-8", "replace")) if line] for text in (old, new))
-    lines = difflib.unified_diff(was, now, f"a/{name.lstrip('/')}", f"b/{name.lstrip('/')}")
-    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
 
 def ensure_no_writers(paths: Sequence[Path]) -> None:

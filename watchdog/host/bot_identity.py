@@ -77,7 +77,7 @@ class ProcessFacts(NamedTuple):
 
 
 def describe_words(words: Sequence[str]) -> str:
-    return repr(child_process.last_lines(" ".join(words), limit=80))
+    return repr(child_process.last_words(" ".join(words), limit=80))
 
 
 def read_facts(pid: int) -> ProcessFacts:

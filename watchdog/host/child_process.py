@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
+from watchdog.core import redaction
 from watchdog.core.errors import ActionError
 from watchdog.core.text import escape
 from watchdog.host.account import own_account
@@ -174,11 +175,20 @@ def ensure_program(program: str, cwd: str | Path | None = None, env: Mapping[str
         raise ActionError(f"there is no program {program}")
 
 
+_MAX_LOOKED_THROUGH = 20_000
+"""Characters at the end of somebody's words, of which a line is shown."""
+
+
 def last_lines(text: str, lines: int = 3, limit: int = 300) -> str:
     """The end of a program's output as one line for people; empty when it said nothing."""
     kept = [line.strip() for line in text.splitlines() if line.strip()][-lines:]
     joined = " | ".join(map(escape, kept))
     return joined if len(joined) <= limit else "…" + joined[-limit:]
+
+
+def last_words(text: str, lines: int = 3, limit: int = 300) -> str:
+    """`last_lines` of what others wrote (a program, a log, an answer), without what looks like a secret in it."""
+    return last_lines(redaction.blot_text(text[-_MAX_LOOKED_THROUGH:]), lines, limit)
 
 
 def boot_time() -> float:

@@ -112,8 +112,9 @@ class NewCopy:
 
     def write(self, chunk: bytes) -> None:
         if self._file is None:
-            self._file = self._part.open("wb")
-            os.fchmod(self._file.fileno(), 0o600)
+            self._part.unlink(missing_ok=True)  # left over from a crash
+            create_private_file(self._part)
+            self._file = self._part.open("r+b")
         self._file.write(chunk)
 
     def keep(self, was: JsonObject) -> str | None:

@@ -198,7 +198,7 @@ class CommandSource(SourceModel):
         status = output.exit_status
         how = f"was ended by signal {-status}" if status < 0 else f"ended with {status}"
         why = _NOT_RUNNABLE.get(status)
-        said = child_process.last_lines(output.stderr, limit=200)
+        said = child_process.last_words(output.stderr, limit=200)
         return SourceError(f"it {how}{f' ({why})' if why else ''}{f': {said}' if said else ''} — {expected}")
 
     # ─ what it is given ─

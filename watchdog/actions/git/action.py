@@ -28,8 +28,8 @@ from watchdog.actions.git.commits import (
     COMMIT_TRAILER,
     PlannedCommit,
     Reverted,
-    bounded_diff,
     create_commit,
+    describe_commits,
     find_reverted,
     revert_commits,
 )
@@ -199,7 +199,7 @@ class GitAction(ActionModel):
             return ""
         with repository.scratch_objects(repository.open_repository(captured["repo"], _QUERY_TIMEOUT_MS)) as repo:
             self._recreate_commit(repo, captured)
-            diff = bounded_diff(repo, captured["old"], captured["new"])
+            diff = describe_commits(repo, captured["old"], captured["new"])
         kept = [
             f"# kept in {path}: {format_assignments(v)}\n"
             for path, edit in captured["edits"].items()

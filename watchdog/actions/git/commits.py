@@ -9,11 +9,11 @@ from typing import NamedTuple
 from watchdog.actions.git import history_search, repository, worktree_update
 from watchdog.actions.git.mainline import mainline_parent
 from watchdog.actions.git.repository import Repository
+from watchdog.actions.values.document_change import describe_change
 from watchdog.core.errors import ActionError
 
 _MAX_DIFF = 8 << 20
-"""Bytes of a diff that are shown."""
-_DIFF_OPTIONS = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "--binary", "--full-index")
+"""Bytes of files whose change is shown."""
 COMMIT_TRAILER = "Made by trading-watchdog; its journal names this commit and says why."
 
 
@@ -123,10 +123,36 @@ def create_commit(repo: Repository, tree: str, parent: str, message: str) -> str
     return repo.git("commit-tree", tree, "-p", parent, data=f"{message}\n".encode(), env=env).stdout.strip()
 
 
-def bounded_diff(repo: Repository, old: str, new: str) -> str:
-    """The change as a diff; where that is larger than anybody reads, how many lines and bytes of which file."""
-    ran = repo.git("diff", *_DIFF_OPTIONS, old, new, cut_at=_MAX_DIFF)
-    if not ran.truncated:
-        return ran.stdout
-    listed = repo.git("diff", "--stat", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", old, new)
-    return f"# the diff is larger than {_MAX_DIFF >> 20} MiB; its files:\n{listed.stdout}"
+def describe_commits(repo: Repository, old: str, new: str) -> str:
+    """How the files differ, without secrets; where that is more than anybody reads, how many lines and bytes of which file."""
+    changes = repository.diff_commits(repo, old, new)
+    wanted = [entry.split()[1] for _, *entries in changes for entry in entries if entry is not None]
+    blobs = _read_blobs(repo, wanted)
+    if blobs is None:
+        listed = repo.git("diff", "--stat", "--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", old, new)
+        return f"# the diff is larger than {_MAX_DIFF >> 20} MiB; its files:\n{listed.stdout}"
+    shown = ""
+    for path, was, now in changes:
+        if was is not None and now is not None and was.split()[0] != now.split()[0]:
+            shown += f"# {path}: mode {was.split()[0]} becomes {now.split()[0]}\n"
+        old_content, new_content = (None if entry is None else blobs[entry.split()[1]] for entry in (was, now))
+        shown += describe_change(old_content, new_content, path)
+    return shown
+
+
+def _read_blobs(repo: Repository, ids: Sequence[str]) -> dict[str, bytes] | None:
+    """The content of each; None: it is too much."""
+    asked = "".join(f"{one}\n" for one in dict.fromkeys(ids)).encode()
+    ran = repo.git("cat-file", "--batch", data=asked, cut_at=_MAX_DIFF)
+    if ran.truncated:
+        return None
+    found, output, position = dict[str, bytes](), ran.stdout_bytes, 0
+    while position < len(output):
+        head_end = output.index(b"\n", position)
+        one, *said = output[position:head_end].decode().split()
+        if len(said) != 2:
+            raise ActionError(f"{repo.work_tree} lacks the object {one} — fetch it")
+        size = int(said[1])
+        found[one] = output[head_end + 1 : head_end + 1 + size]
+        position = head_end + size + 2
+    return found

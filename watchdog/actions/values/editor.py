@@ -1,8 +1,8 @@
 """One value in a text file, found and replaced, and not a byte beside it. Pure: bytes in, bytes out.
 
-Python (`NAME`, `Class.NAME`, `NAME.key`), YAML, TOML, JSON with comments (`a.b.c`, a path of keys), INI (`section.key`)
-and .env files (`NAME`). What is not plainly one literal in one place is refused with an ActionError: a guess could
-switch on what should be off.
+Python (`NAME`, `Class.NAME`, `NAME.key`), YAML, TOML, JSON with comments (`a.b.c`, a path of keys: `value_path`), INI
+(`section.key`) and .env files (`NAME`). What is not plainly one literal in one place is refused with an ActionError: a guess
+could switch on what should be off. No text of the file is quoted in an error but what the name leads to, and no secret.
 """
 
 from __future__ import annotations
@@ -17,8 +17,19 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 from typing import Literal
 
-from watchdog.actions.values import env_file, ini_file, json_file, python_file, toml_file, yaml_file
+from watchdog.actions.values import (
+    block_list,
+    bracket_list,
+    env_file,
+    ini_file,
+    json_file,
+    python_file,
+    toml_file,
+    yaml_file,
+)
 from watchdog.actions.values.located_value import LocatedValue, Scalar, Value, same_value
+from watchdog.actions.values.shown_values import note, show_value
+from watchdog.actions.values.value_path import Key, key_names, last_key, parse_path
 from watchdog.actions.values.value_types import type_problem
 from watchdog.core.errors import ActionError, MissingError, UnreadableError
 from watchdog.documents.problems import MAX_COMPARED_NAMES
@@ -31,6 +42,7 @@ __all__ = [
     "file_format",
     "get_values",
     "has_values",
+    "note_values",
     "set_values",
     "validate_values",
 ]
@@ -69,12 +81,7 @@ def validate_values(file_name: str, values: Mapping[str, Value]) -> None:
     """Refuse what could never be found or written in such a file. Raises ValueError with the cure."""
     sort = file_format(file_name)
     for name, value in values.items():
-        if sort == "python" and not name.partition(".")[0].isidentifier():
-            raise ValueError(f"{name!r} is no Python name — a flag there is a top-level NAME = value")
-        if sort == "env" and not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
-            raise ValueError(f"{name!r} is no name for a .env file")
-        if not all(name.split(".")):
-            raise ValueError(f"{name!r} is no path of keys such as features.hmm_v2")
+        _validate_name(name, sort)
         if isinstance(value, tuple) and sort in ("ini", "env"):
             raise ValueError(f"{name}: {file_name} has no lists — write the text as it should stand there")
         if any(
@@ -84,16 +91,36 @@ def validate_values(file_name: str, values: Mapping[str, Value]) -> None:
             raise ValueError(f"{name}: {value} is no value for a flag")
 
 
+def _validate_name(name: str, sort: FileFormat) -> None:
+    if sort == "env":
+        if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
+            raise ValueError(f"{name!r} is no name for a .env file")
+    elif sort == "ini":
+        if not name.strip("."):
+            raise ValueError(f"{name!r} is no section.key of an INI file")
+    else:
+        first = parse_path(name)[0]
+        if sort == "python" and (not isinstance(first, Key) or first.is_quoted or not first.text.isidentifier()):
+            raise ValueError(f"{name!r} is no Python name — a flag there is a top-level NAME = value")
+
+
 def get_values(content: bytes, file_name: str, names: Iterable[str]) -> dict[str, str]:
     """Each name's literal as it is written in the file. Raises ActionError when one is not plainly there."""
     text, _ = _decode(content, file_name)
     return {name: _find_value(text, file_name, name).text for name in names}
 
 
+def note_values(content: bytes, file_name: str, names: Iterable[str]) -> dict[str, str]:
+    """What stands under each name, in a line that may be kept and told: as it is written, a list on one line; of a secret
+    `redaction.BLOT` and a digest. Equal while the value is. Raises ActionError when one is not plainly there."""
+    text, _ = _decode(content, file_name)
+    return {name: note(name, _find_value(text, file_name, name)) for name in names}
+
+
 def has_values(content: bytes, file_name: str, values: Mapping[str, Value]) -> bool:
     """Whether every name has its value already. Raises ActionError when one is not plainly there."""
     text, _ = _decode(content, file_name)
-    return all(_has_value(file_name, _find_value(text, file_name, name), value) for name, value in values.items())
+    return all(_has_value(file_name, name, _find_value(text, file_name, name), value) for name, value in values.items())
 
 
 def ensure_same_types(content: bytes, file_name: str, values: Mapping[str, Value]) -> None:
@@ -101,33 +128,74 @@ def ensure_same_types(content: bytes, file_name: str, values: Mapping[str, Value
     text, _ = _decode(content, file_name)
     for name, value in values.items():
         found = _find_value(text, file_name, name)
-        if _has_value(file_name, found, value):
+        if _has_value(file_name, name, found, value):
             continue
-        if (problem := type_problem(found, value, file_format(file_name))) is not None:
+        if (problem := type_problem(found, value, file_format(file_name), key_names(name))) is not None:
             raise ActionError(f"{name} in {file_name} {problem}")
 
 
 def set_values(content: bytes, file_name: str, values: Mapping[str, Value]) -> bytes:
     """`content` with each name set to its value, whatever its type; what has it already stays as it is written.
 
-    One line of difference per name, at most; else ActionError.
+    Nothing but that value's characters changes, and of a list nothing but the items that come and go; else ActionError.
     """
     text, encoding = _decode(content, file_name)
     for name, value in values.items():
         found = _find_value(text, file_name, name)
-        if _has_value(file_name, found, value):
+        if _has_value(file_name, name, found, value):
             continue
-        after = text[: found.start] + _format_literal(file_name, name, value, found, encoding) + text[found.end :]
+        literal = _rewrite(text, file_name, name, value, found, encoding)
+        after = text[: found.start] + literal + text[found.end :]
         try:
-            arrived = _has_value(file_name, _find_value(after, file_name, name), value)
+            arrived = _is_there_alone(after, literal, file_name, name, value, found)
         except ActionError:
             arrived = False
-        before_lines, after_lines = text.split("\n"), after.split("\n")
-        differ = sum(old != new for old, new in zip(before_lines, after_lines, strict=False))
-        if not arrived or differ != 1 or len(before_lines) != len(after_lines):
-            raise ActionError(f"{name} in {file_name} cannot be set to {value!r} by changing one line — do it by hand")
+        if not arrived:
+            raise ActionError(
+                f"{name} in {file_name} cannot be set to {show_value(name, value)} without touching more — do it by hand"
+            )
         text = after
     return text.encode(encoding, "surrogateescape")
+
+
+def _is_there_alone(after: str, literal: str, file_name: str, name: str, value: Value, found: LocatedValue) -> bool:
+    """Whether it has the value, within the characters that were written, and these hold nothing else."""
+    again = _find_value(after, file_name, name)
+    if not _has_value(file_name, name, again, value):
+        return False
+    if found.is_block or again.is_block:
+        ends = found.start + len(literal)
+        beside = after[found.start : max(found.start, again.start)] + after[again.end : ends]
+        return again.end <= ends and all(line.lstrip()[:1] in ("", "#") for line in beside.splitlines())
+    gap = len(literal) - len(literal.lstrip(" "))
+    is_empty = not again.text and not literal.strip()  # then it begins behind the blanks that follow
+    return is_empty or (again.start, again.text) == (found.start + gap, literal[gap:])
+
+
+def _rewrite(text: str, file_name: str, name: str, value: Value, found: LocatedValue, encoding: str) -> str:
+    """What is to stand from `found.start` to its end."""
+    if not isinstance(value, tuple) or found.items is None:
+        literal = _format_literal(file_name, name, value, found, encoding)
+        return block_list.replace(found, text, literal.lstrip(" ")) if found.is_block else literal
+    quote = next((c for start, _ in found.items if (c := text[start]) in "'\""), "x")
+
+    def format_item(item: Scalar) -> str:
+        return _format_literal(file_name, name, item, found._replace(text=quote), encoding)
+
+    if found.is_block:
+        return block_list.rewrite(text, found, value, format_item)
+    match file_format(file_name):
+        case "python":
+            literal_or_none = python_file.rewrite_list(found, value, encoding)
+        case "yaml":
+            literal_or_none = bracket_list.rewrite(found, value, yaml_file.COMMENT, format_item)
+        case "toml":
+            literal_or_none = bracket_list.rewrite(found, value, toml_file.COMMENT, format_item)
+        case _:
+            literal_or_none = bracket_list.rewrite(found, value, json_file.COMMENT, format_item)
+    if literal_or_none is None and "\n" in found.text:
+        raise ActionError(f"{name} in {file_name} is written in a way that is not followed — write one item a line")
+    return _format_literal(file_name, name, value, found, encoding) if literal_or_none is None else literal_or_none
 
 
 # Encodings: what is decoded must come back byte for byte.
@@ -172,11 +240,14 @@ def _find_value(text: str, file_name: str, name: str) -> LocatedValue:
 
 def _nearest_name(text: str, file_name: str, name: str) -> str | None:
     """A name that is set there and was probably meant: as it, but for the last key."""
-    way, dot, last = name.rpartition(".")
-    alike = (word for word in _WORD.findall(text) if abs(len(word) - len(last)) < _MAX_TYPOS and word != last)
+    is_path = file_format(file_name) not in ("ini", "env")
+    way, last = (
+        (last_key(name) or (name, "")) if is_path else ("".join(name.rpartition(".")[:2]), name.rpartition(".")[2])
+    )
+    alike = (word for word in _WORD.findall(text) if last and abs(len(word) - len(last)) < _MAX_TYPOS and word != last)
     words = {word.lower(): word for word in sorted({*alike})[:MAX_COMPARED_NAMES]}
     for near in difflib.get_close_matches(last.lower(), words, n=2, cutoff=0.75):
-        meant = f"{way}{dot}{words[near]}"
+        meant = f"{way}{words[near]}"
         with contextlib.suppress(ActionError):
             _find_by_format(text, file_name, meant)
             return meant
@@ -199,9 +270,13 @@ def _find_by_format(text: str, file_name: str, name: str) -> LocatedValue:
             return env_file.find_value(text, file_name, name)
 
 
-def _has_value(file_name: str, found: LocatedValue, value: Value) -> bool:
-    if file_format(file_name) in ("ini", "env"):
-        return not isinstance(value, tuple) and env_file.has_value(found, value)
+def _has_value(file_name: str, name: str, found: LocatedValue, value: Value) -> bool:
+    if isinstance(value, tuple) and file_format(file_name) in ("ini", "env"):
+        return False
+    if file_format(file_name) == "env" and not isinstance(value, tuple):
+        return env_file.has_value(found, value, file_name, name)
+    if file_format(file_name) == "ini" and not isinstance(value, tuple):
+        return env_file.is_text_of(found, value)
     return same_value(found.value, value)
 
 

@@ -6,16 +6,12 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 
-from watchdog.actions.values.located_value import (
-    LocatedValue,
-    Scalar,
-    ValueNode,
-    exactly_one,
-    nodes_at_path,
-    value_at_node,
-)
+from watchdog.actions.values.located_value import LocatedValue, Scalar, value_at_node
+from watchdog.actions.values.value_path import parse_path
+from watchdog.actions.values.value_tree import ValueNode, find_node
 from watchdog.core.errors import UnreadableError
 
+COMMENT = re.compile(r"//[^\r\n]*|/\*(?:(?!\*/)[\s\S])*+\*/")
 _GAP = re.compile(r"(?:[ \t\r\n]++|//[^\r\n]*|/\*.*?\*/)*", re.DOTALL)
 _STRING = re.compile(r'"[^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*"')
 _WORD = re.compile(r"[A-Za-z0-9+.\-]+")
@@ -23,10 +19,20 @@ _WORD = re.compile(r"[A-Za-z0-9+.\-]+")
 
 def find_value(text: str, file_name: str, name: str) -> LocatedValue:
     try:
-        root = _JsonScanner(text).parse()
+        root = read_tree(text)
     except ValueError as problem:
         raise UnreadableError(f"{file_name} is no JSON: {problem}") from None
-    return value_at_node(exactly_one(list(nodes_at_path(root, name)), file_name, name), text, file_name, name)
+    node = find_node(root, parse_path(name), file_name, name, _meaning).node
+    return value_at_node(node, _meaning(node), text, file_name, name)
+
+
+def read_tree(text: str) -> ValueNode:
+    """All that it holds. Raises ValueError."""
+    return _JsonScanner(text).parse()
+
+
+def _meaning(node: ValueNode) -> object:
+    return node.value if node.items is None else [_meaning(item) for item in node.items]
 
 
 def format_literal(value: Scalar | Sequence[Scalar]) -> str:
@@ -62,8 +68,8 @@ class _JsonScanner:
                     members.append((key, self._parse_value()))
                 return ValueNode(start, self.position, {}, members)
             case "[":
-                values = [self._parse_value().value for _ in self._iterate_items("]")]
-                return ValueNode(start, self.position, values)
+                items = [self._parse_value() for _ in self._iterate_items("]")]
+                return ValueNode(start, self.position, [], items=items)
             case '"':
                 value: object = self._parse_string()
                 return ValueNode(start, self.position, value)
@@ -74,7 +80,7 @@ class _JsonScanner:
         try:
             return ValueNode(start, self.position, json.loads(word[0]))
         except ValueError:
-            raise self._syntax_error(f"{word[0]!r} is no value") from None
+            raise self._syntax_error("what stands there is no value") from None
 
     def _iterate_items(self, close: str) -> Iterator[None]:
         """Past the opening bracket, then at each item; past the closing bracket in the end."""
@@ -98,7 +104,7 @@ class _JsonScanner:
         try:
             return str(json.loads(found[0]))
         except ValueError:
-            raise self._syntax_error(f"{found[0]} is no text") from None
+            raise self._syntax_error("a text holds an escape that JSON does not know") from None
 
     def _skip_gap(self) -> None:
         found = _GAP.match(self.text, self.position)

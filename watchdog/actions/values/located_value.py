@@ -1,11 +1,12 @@
-"""What every file format says of a scalar it found."""
+"""What every file format says of a value it found."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from types import EllipsisType
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
+from watchdog.actions.values.value_tree import ValueNode
 from watchdog.core.errors import ActionError, MissingError, UnreadableError
 from watchdog.core.model import FrozenList
 
@@ -23,25 +24,10 @@ class LocatedValue(NamedTuple):
     """The literal as written, quotes and all."""
     value: Scalar | tuple[Scalar, ...]
     """What it means; in .env and INI files always the string between the quotes."""
-
-
-class ValueNode(NamedTuple):
-    """A value of a format that nests, with its place in the text."""
-
-    start: int
-    end: int
-    value: Any
-    """Python's own; of a mapping `{}`, its `members` are what counts."""
-    members: Sequence[tuple[str, ValueNode]] | None = None
-
-
-def nodes_at_path(node: ValueNode, path: str) -> Iterator[ValueNode]:
-    """Every way to follow the dotted path from the mapping; a key may hold dots itself."""
-    for key, inner in node.members or ():
-        if key == path:
-            yield inner
-        elif path.startswith(f"{key}."):
-            yield from nodes_at_path(inner, path[len(key) + 1 :])
+    items: tuple[tuple[int, int], ...] | None = None
+    """Of a list: where each item's literal stands."""
+    is_block: bool = False
+    """A list of YAML's, one item behind each dash. Its text begins right behind the colon of its key."""
 
 
 def as_flag_value(value: object) -> Scalar | tuple[Scalar, ...] | EllipsisType:
@@ -51,16 +37,28 @@ def as_flag_value(value: object) -> Scalar | tuple[Scalar, ...] | EllipsisType:
     return value if isinstance(value, Scalar) else ...
 
 
-def value_at_node(node: ValueNode, text: str, file_name: str, name: str) -> LocatedValue:
-    """The flag at that node. ActionError when a flag cannot be what stands there."""
-    value = as_flag_value(node.value)
+def value_at_node(node: ValueNode, meaning: object, text: str, file_name: str, name: str) -> LocatedValue:
+    """The flag at that node, which means that to Python. ActionError when a flag cannot be what stands there."""
+    value = as_flag_value(meaning)
     if node.members is not None:
         raise ActionError(f"{name} in {file_name} is no single value — name one of the keys below it")
+    if holds_collections(node):
+        kind = "maps" if any(item.members is not None for item in node.items or ()) else "lists"
+        raise ActionError(
+            f"{name} in {file_name} is a list of {kind} — name a value in one of its members, as {name}[0]"
+            + ("" if kind == "lists" else f".key or {name}[key=value].key")
+        )
     if isinstance(value, EllipsisType):
-        raise ActionError(f"{name} in {file_name} is a {type(node.value).__name__}, not a flag")
-    if "\n" in text[node.start : node.end]:
+        raise ActionError(f"{name} in {file_name} is a {type(meaning).__name__}, not a flag")
+    if node.items is None and "\n" in text[node.start : node.end]:
         raise ActionError(f"{name} in {file_name} stands on several lines — write it on one")
-    return LocatedValue(node.start, node.end, text[node.start : node.end], value)
+    items = None if node.items is None else tuple((item.start, item.end) for item in node.items)
+    return LocatedValue(node.start, node.end, text[node.start : node.end], value, items)
+
+
+def holds_collections(node: ValueNode) -> bool:
+    """Whether it is a list of maps, or of lists."""
+    return any(item.members is not None or item.items is not None for item in node.items or ())
 
 
 def same_value(one: object, other: object) -> bool:

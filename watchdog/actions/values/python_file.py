@@ -8,16 +8,15 @@ import re
 import tokenize
 from collections.abc import Iterable, Iterator, Sequence
 
-from watchdog.actions.values.located_value import (
-    LocatedValue,
-    Scalar,
-    ValueNode,
-    exactly_one,
-    value_at_node,
-)
+from watchdog.actions.values import bracket_list
+from watchdog.actions.values.located_value import LocatedValue, Scalar, exactly_one, holds_collections, value_at_node
+from watchdog.actions.values.python_changes import changed_again
+from watchdog.actions.values.python_positions import PositionTable
+from watchdog.actions.values.value_path import Key, Part, parse_path
+from watchdog.actions.values.value_tree import Step, ValueNode, find_node
 from watchdog.core.errors import ActionError, UnreadableError
 
-_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|$)")
+COMMENT = re.compile(r"#[^\r\n]*|\\\r?\n")
 _MAX_PARTS = 2_000
 """Braces in one f-string. Python before 3.12 reads the whole text anew for each of them: minutes, for a text of a megabyte."""
 
@@ -27,17 +26,28 @@ def find_value(text: str, file_name: str, name: str) -> LocatedValue:
     try:
         module = ast.parse(text, file_name)
     except (SyntaxError, ValueError) as problem:
-        raise UnreadableError(f"{file_name} is no Python: {problem}") from None
-    expression, rest = _assigned_expression(module.body, file_name, name)
-    if "." in name:
-        _ensure_not_modified(module, file_name, name)
-    if rest:
-        expression = exactly_one(list(_expressions_at_path(expression, rest)), file_name, name)
-    node = _value_node(expression, text, [m.start() for m in _LINE.finditer(text)])
-    if node.value is ... and node.members is None:
-        line = text.count("\n", 0, node.start) + 1
+        raise UnreadableError(f"{file_name} is no Python: {_describe(problem)}") from None
+    parts = parse_path(name)
+    expression, used = _assigned_expression(module.body, file_name, name, parts)
+    found = find_node(_node(expression), parts[used:], file_name, name, _meaning)
+    steps = (*(part.text for part in parts[:used] if isinstance(part, Key)), *found.steps)
+    places = PositionTable(text)
+    value = _meaning(found.node)
+    if value is ... and found.node.members is None and not holds_collections(found.node):
+        line = found.node.value.lineno
         raise ActionError(f"{name} in {file_name}, line {line}, is no literal — make it True, 5 or 'text'")
-    return value_at_node(node, text, file_name, name)
+    if (line := changed_again(module, steps, holds_items=found.node.items is not None)) is not None:
+        raise UnreadableError(f"{name} in {file_name} may be changed again in line {line} — do it by hand")
+    start, end = places.span(found.node.value)
+    items = None
+    if found.node.items is not None:
+        items = [item._replace(start=s, end=e) for item in found.node.items for s, e in [places.span(item.value)]]
+    return value_at_node(found.node._replace(start=start, end=end, items=items), value, text, file_name, name)
+
+
+def _describe(problem: SyntaxError | ValueError) -> str:
+    """Without the line that it is about, which may hold anything."""
+    return f"{problem.msg} (line {problem.lineno})" if isinstance(problem, SyntaxError) else str(problem)
 
 
 def _refuse_long_f_strings(text: str, file_name: str) -> None:
@@ -56,91 +66,60 @@ def _refuse_long_f_strings(text: str, file_name: str) -> None:
         return  # the parser gets no further, and says it better
 
 
-def _assigned_expression(body: list[ast.stmt], file_name: str, name: str) -> tuple[ast.expr, str]:
-    """What the name is set to, and what is left of a dotted name: keys within it. Classes are gone through."""
-    first, _, rest = name.partition(".")
+def _assigned_expression(
+    body: list[ast.stmt], file_name: str, name: str, parts: Sequence[Part], used: int = 0
+) -> tuple[ast.expr, int]:
+    """What the name is set to, and how many of its parts lead there; the rest are keys within it. Classes are gone through."""
+    part = parts[used]
+    first = part.text if isinstance(part, Key) else ""
     statement = exactly_one(
         [s for s in _binding_statements(body, first) for _ in range(_count_bindings(s, first))], file_name, first
     )
     for other in _binding_statements(body, "*"):
         if other.lineno > statement.lineno:
             raise UnreadableError(f"{first} in {file_name} may be set anew by the import * in line {other.lineno}")
+    is_last = used + 1 == len(parts)
     match statement:
-        case ast.ClassDef() if rest and statement in body:
-            return _assigned_expression(statement.body, file_name, rest)
+        case ast.ClassDef() if not is_last and isinstance(parts[used + 1], Key) and statement in body:
+            return _assigned_expression(statement.body, file_name, name, parts, used + 1)
         case ast.Assign(targets=[ast.Name()], value=value) if statement in body:
-            return value, rest
+            return value, used + 1
         case ast.AnnAssign(target=ast.Name(), value=ast.expr() as value, simple=1) if statement in body:
-            return value, rest
+            return value, used + 1
     raise ActionError(f"line {statement.lineno} of {file_name} is no plain top-level {first} = value")
 
 
-def _members(expression: ast.expr) -> list[tuple[str, ast.expr]] | None:
-    """What a dict holds under keys that are texts; None: it is none, or one that may hold more than is written there."""
+def _node(expression: ast.expr) -> ValueNode:
+    """What it holds, as far as it is written out: of a dict or list with more in it (`**other`) nothing is told."""
     match expression:
         case ast.Dict(keys=keys, values=values) if None not in keys:
-            constants = [
-                (key.value, value) for key, value in zip(keys, values, strict=True) if isinstance(key, ast.Constant)
+            members: list[tuple[Step, ValueNode]] = [
+                (key.value, _node(value))
+                for key, value in zip(keys, values, strict=True)
+                if isinstance(key, ast.Constant)
+                and isinstance(key.value, str | int)
+                and not isinstance(key.value, bool)
             ]
-            return [(key, value) for key, value in constants if isinstance(key, str)]
+            return ValueNode(-1, -1, expression, members)
         case ast.Call(func=ast.Name(id="dict"), args=[], keywords=keywords) if all(k.arg for k in keywords):
-            return [(keyword.arg or "", keyword.value) for keyword in keywords]
-    return None
+            return ValueNode(-1, -1, expression, [(k.arg or "", _node(k.value)) for k in keywords])
+        case ast.List(elts=elts) | ast.Tuple(elts=elts) if not any(isinstance(one, ast.Starred) for one in elts):
+            return ValueNode(-1, -1, expression, items=[_node(one) for one in elts])
+    return ValueNode(-1, -1, expression)
 
 
-def _expressions_at_path(expression: ast.expr, path: str) -> Iterator[ast.expr]:
-    """Every way to follow the dotted path from the dict; a key may hold dots itself."""
-    for key, inner in _members(expression) or ():
-        if key == path:
-            yield inner
-        elif path.startswith(f"{key}."):
-            yield from _expressions_at_path(inner, path[len(key) + 1 :])
-
-
-def _value_node(expression: ast.expr, text: str, lines: list[int]) -> ValueNode:
-    start = _char_offset(text, lines, expression.lineno, expression.col_offset)
-    end = _char_offset(text, lines, expression.end_lineno or expression.lineno, expression.end_col_offset or 0)
-    if _members(expression) is not None:
-        return ValueNode(start, end, ..., [])
-    constants = expression.elts if isinstance(expression, ast.List | ast.Tuple) else [expression]
-    for constant in constants:
-        if not isinstance(constant.operand if isinstance(constant, ast.UnaryOp) else constant, ast.Constant):
-            return ValueNode(start, end, ...)
+def _meaning(node: ValueNode) -> object:
+    """An ellipsis where it is no literal."""
+    if node.items is not None:
+        values = [_meaning(item) for item in node.items]
+        return ... if any(value is ... for value in values) else values
+    constant = node.value.operand if isinstance(node.value, ast.UnaryOp) else node.value
+    if node.members is not None or not isinstance(constant, ast.Constant) or constant.value is ...:
+        return ...
     try:
-        return ValueNode(start, end, ast.literal_eval(expression))
+        return ast.literal_eval(node.value)
     except (ValueError, TypeError, SyntaxError, RecursionError):
-        return ValueNode(start, end, ...)
-
-
-def _ensure_not_modified(module: ast.Module, file_name: str, name: str) -> None:
-    """A key of a dict, or a class's attribute, can be set by other statements than the one that makes it."""
-    root = name.partition(".")[0]
-    left: list[ast.AST] = [*module.body]
-    while left:
-        node = left.pop()
-        match node:
-            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
-                continue  # whatever runs later is the bot's own doing
-            case ast.Subscript(value=inner, ctx=ast.Store() | ast.Del()):
-                pass
-            case ast.Attribute(value=inner, ctx=ast.Store() | ast.Del()):
-                pass
-            case ast.Call(func=ast.Attribute(value=inner, attr="update" | "setdefault" | "pop" | "popitem" | "clear")):
-                pass
-            case _:
-                inner = ast.expr()
-        while isinstance(inner, ast.Subscript | ast.Attribute):
-            inner = inner.value
-        if isinstance(inner, ast.Name) and inner.id == root:
-            line = getattr(node, "lineno", 0)
-            raise UnreadableError(f"{name} in {file_name} may be changed again in line {line} — do it by hand")
-        left += ast.iter_child_nodes(node)
-
-
-def _char_offset(text: str, lines: list[int], line: int, column: int) -> int:
-    """ast counts columns in UTF-8 bytes."""
-    start = lines[line - 1]
-    return start + len(text[start : start + column].encode("utf-8", "surrogatepass")[:column].decode("utf-8"))
+        return ...
 
 
 def _binding_statements(body: Iterable[ast.stmt], name: str) -> Iterator[ast.stmt]:
@@ -193,8 +172,9 @@ def format_literal(value: Scalar | Sequence[Scalar], found: LocatedValue, encodi
     if isinstance(value, tuple):
         quote = next((c for c in found.text if c in "'\""), "")
         items = ", ".join(format_literal(each, found._replace(text=quote), encoding) for each in value)
-        is_list = not found.text.startswith("(")
-        return f"[{items}]" if is_list else f"({items},)" if len(value) == 1 else f"({items})"
+        if found.items is None or found.text.startswith("["):
+            return f"[{items}]"
+        return f"({items},)" if len(value) == 1 else f"({items})"
     text = repr(value)
     try:
         text.encode(encoding)
@@ -203,3 +183,20 @@ def format_literal(value: Scalar | Sequence[Scalar], found: LocatedValue, encodi
     if found.text.startswith('"') and text.startswith("'") and '"' not in text:
         text = f'"{text[1:-1]}"'
     return text
+
+
+def rewrite_list(found: LocatedValue, wanted: Sequence[Scalar], encoding: str) -> str | None:
+    """As `bracket_list.rewrite`. A tuple stays one, with or without its brackets."""
+    is_list = found.text.startswith("[")
+    has_brackets = is_list or not found.items or (found.text.startswith("(") and found.items[0][0] > found.start)
+    if not has_brackets and not wanted:
+        return "()"
+    quote = next((c for c in found.text if c in "'\""), "")
+    return bracket_list.rewrite(
+        found,
+        wanted,
+        COMMENT,
+        lambda value: format_literal(value, found._replace(text=quote), encoding),
+        brackets=(int(has_brackets), int(has_brackets)),
+        single_has_comma=not is_list,
+    )

@@ -5,21 +5,16 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from watchdog.actions.values.located_value import (
-    LocatedValue,
-    Scalar,
-    ValueNode,
-    exactly_one,
-    nodes_at_path,
-    same_value,
-    value_at_node,
-)
+from watchdog.actions.values.located_value import LocatedValue, Scalar, same_value, value_at_node
+from watchdog.actions.values.value_path import parse_path
+from watchdog.actions.values.value_tree import ValueNode, find_node
 from watchdog.core.errors import ActionError, UnreadableError
 
+COMMENT = re.compile(r"#[^\n]*")
 _GAP = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _SPACE = re.compile(r"[ \t]*")
 _KEY = re.compile(r"""[A-Za-z0-9_-]+|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'""")
@@ -35,32 +30,17 @@ def find_value(text: str, file_name: str, name: str) -> LocatedValue:
         raise UnreadableError(f"{file_name} holds a key of more than {MAX_KEY_PARTS} parts — no flag can be set there")
     try:
         whole: dict[str, Any] = tomllib.loads(text.removeprefix("\ufeff"))
-        tables = list(_TomlScanner(text).tables())
+        root = _TomlScanner(text).read()
     except ValueError as problem:
         raise UnreadableError(f"{file_name} is no TOML: {problem}") from None
-    found: list[tuple[str, ValueNode]] = []
-    for table, members in tables:
-        for keys, node in members:
-            path = ".".join((*table, *keys))
-            if path == name:
-                found.append((path, node))
-            elif name.startswith(f"{path}."):
-                found += [(name, inner) for inner in nodes_at_path(node, name[len(path) + 1 :])]
-    _, node = exactly_one(found, file_name, name)
-    node = node._replace(value=_meaning(node.value))
-    place = value_at_node(node, text, file_name, name)
-    if not any(same_value(place.value, tuple(v) if isinstance(v, list) else v) for v in _values_at_path(whole, name)):
+    found = find_node(root, parse_path(name), file_name, name, _meaning)
+    place = value_at_node(found.node, _meaning(found.node), text, file_name, name)
+    there: Any = whole
+    for step in found.steps:
+        there = there[step]
+    if not same_value(place.value, tuple(there) if isinstance(there, list) else there):
         raise ActionError(f"{name} in {file_name} cannot be told from its neighbours — change it by hand")
     return place
-
-
-def _values_at_path(table: object, path: str) -> Iterator[object]:
-    if isinstance(table, dict):
-        for key, value in table.items():
-            if key == path:
-                yield value
-            elif path.startswith(f"{key}."):
-                yield from _values_at_path(value, path[len(key) + 1 :])
 
 
 def format_literal(value: Scalar | Sequence[Scalar], file_name: str, name: str) -> str:
@@ -81,29 +61,22 @@ class _TomlScanner:
     def __init__(self, text: str) -> None:
         self.text, self.position = text, 1 if text.startswith("\ufeff") else 0
 
-    def tables(self) -> Iterator[tuple[tuple[str, ...], list[tuple[tuple[str, ...], ValueNode]]]]:
-        """Each table's keys with what stands under it. What is in a list of tables cannot be named and is left out."""
-        table: tuple[str, ...] = ()
-        lists: set[tuple[str, ...]] = set()
-        members: list[tuple[tuple[str, ...], ValueNode]] = []
+    def read(self) -> ValueNode:
+        root = _Table()
+        table = root
         while self._skip(_GAP) < len(self.text):
             if not self.text.startswith("[", self.position):
-                members.append((self._parse_keys(), self._parse_assignment()))
+                *way, key = self._parse_keys()
+                table.below(way).values.append((key, self._parse_assignment()))
                 continue
-            if not self._is_in_list(table, lists):
-                yield table, members
             many = self.text.startswith("[[", self.position)
             self.position += 1 + many
             self._skip(_SPACE)
-            table, members = self._parse_keys(), []
+            *way, key = self._parse_keys()
             self.position += 1 + many
-            if many:
-                lists.add(table)
-        if not self._is_in_list(table, lists):
-            yield table, members
-
-    def _is_in_list(self, table: tuple[str, ...], lists: Set[tuple[str, ...]]) -> bool:
-        return any(table[:length] in lists for length in range(1, len(table) + 1))
+            above = root.below(way)
+            table = above.add_to_list(key) if many else above.below((key,))
+        return root.node()
 
     def _parse_keys(self) -> tuple[str, ...]:
         keys = []
@@ -125,22 +98,22 @@ class _TomlScanner:
         start = self.position
         match self.text[start : start + 1]:
             case "{":
-                members = []
+                table = _Table()
                 for _ in self._iterate_items("}"):
-                    keys = self._parse_keys()
-                    members.append((".".join(keys), self._parse_assignment()))
-                return ValueNode(start, self.position, {}, members)
+                    *way, key = self._parse_keys()
+                    table.below(way).values.append((key, self._parse_assignment()))
+                return table.node()._replace(start=start, end=self.position)
             case "[":
-                values = [self._parse_value().value for _ in self._iterate_items("]")]
-                return ValueNode(start, self.position, values)
+                items = [self._parse_value() for _ in self._iterate_items("]")]
+                return ValueNode(start, self.position, None, items=items)
             case "'" | '"':
                 word = self._match(_TEXT)
-                return ValueNode(start, self.position, _Word(word))
+                return ValueNode(start, self.position, word)
         word = self._match(_BARE_VALUE).rstrip()
         if not word:
             raise ValueError(f"line {self._line()} lacks a value")
         self.position = start + len(word)
-        return ValueNode(start, self.position, _Word(word))
+        return ValueNode(start, self.position, word)
 
     def _iterate_items(self, close: str) -> Iterator[None]:
         self.position += 1
@@ -165,17 +138,43 @@ class _TomlScanner:
         return found[0]
 
 
-@dataclass(frozen=True, slots=True)
-class _Word:
-    """A literal as it is written. What it means is asked of the few that matter."""
+@dataclass(slots=True)
+class _Table:
+    """What headers and dotted keys in several places add to."""
 
-    text: str
+    values: list[tuple[str, ValueNode]] = field(default_factory=list)
+    tables: dict[str, _Table | list[_Table]] = field(default_factory=dict)
+
+    def below(self, way: Sequence[str]) -> _Table:
+        """The table under those keys; of a list of tables, its last."""
+        table = self
+        for key in way:
+            inner = table.tables.setdefault(key, _Table())
+            table = inner[-1] if isinstance(inner, list) else inner
+        return table
+
+    def add_to_list(self, key: str) -> _Table:
+        tables = self.tables.setdefault(key, [])
+        if not isinstance(tables, list):
+            raise ValueError(f"{key} is a table and a list of tables")
+        tables.append(_Table())
+        return tables[-1]
+
+    def node(self) -> ValueNode:
+        members = [*self.values]
+        for key, inner in self.tables.items():
+            if isinstance(inner, list):
+                members.append((key, ValueNode(-1, -1, None, items=[table.node() for table in inner])))
+            else:
+                members.append((key, inner.node()))
+        return ValueNode(-1, -1, None, members)
 
 
-def _meaning(value: object) -> object:
-    if isinstance(value, list):
-        return [_meaning(each) for each in value]
-    return _parse_literal(value.text) if isinstance(value, _Word) else value
+def _meaning(node: ValueNode) -> object:
+    """What a literal means is asked of the few that matter."""
+    if node.items is not None:
+        return [_meaning(item) for item in node.items]
+    return {} if node.members is not None else _parse_literal(node.value)
 
 
 def _parse_literal(word: str) -> Any:

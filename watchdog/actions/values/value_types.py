@@ -11,11 +11,12 @@ counterpart only, a number by a number, and any other text by any text.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 from watchdog.actions.values import env_file
 from watchdog.actions.values.located_value import LocatedValue, Scalar, Value
+from watchdog.core import redaction
 from watchdog.core.text import shorten
 
 Type = Literal["true or false", "a number", "a text", "a list", "null"]
@@ -27,15 +28,16 @@ _MEANT = {**_YAML_SWITCHES, "false": "false", "true": "true"}
 _MAX_SHOWN = 40
 
 
-def type_problem(found: LocatedValue, value: Value, file_format: str) -> str | None:
+def type_problem(found: LocatedValue, value: Value, file_format: str, keys: Sequence[str] = ()) -> str | None:
     """What keeps the value from standing there, with the cure: the end of a sentence that begins with its name. None: nothing."""
     if file_format in ("env", "ini"):
-        return None if isinstance(value, tuple) else _word_problem(str(found.value), value)
+        return None if isinstance(value, tuple) else _word_problem(str(found.value), value, keys)
     there, new = _types(found, file_format), _type(value)
     if "null" in there or new in there or (new == "null" and "true or false" not in there):
-        return _item_problem(found, value)
+        return _item_problem(found, value, keys)
     new_words = {"true or false": "a truth value", "null": "neither"}.get(new, new)
-    said = f"is {there[0]} there ({shorten(found.text, _MAX_SHOWN)}), and {_show(value)} is {new_words}"
+    written = shorten(redaction.blot_value(keys, found.text), _MAX_SHOWN)
+    said = f"is {there[0]} there ({written}), and {_show(value, keys)} is {new_words}"
     if is_yaml_switch(value) and there[0] == "true or false":
         said += " in these files, not a truth value as in older YAML: the bot may well take it for true"
     return f"{said} — {_cure(there, value)}"
@@ -46,14 +48,14 @@ def is_yaml_switch(value: object) -> str | None:
     return _YAML_SWITCHES.get(value.lower()) if isinstance(value, str) else None
 
 
-def _item_problem(found: LocatedValue, value: Value) -> str | None:
+def _item_problem(found: LocatedValue, value: Value, keys: Sequence[str]) -> str | None:
     """Of lists: they go on holding what they held."""
     if not isinstance(found.value, tuple) or not isinstance(value, tuple):
         return None
     held = dict.fromkeys(_type(each) for each in found.value if each is not None)
     for each in value:
         if held and each is not None and (new := _type(each)) not in held:
-            return f"holds {' and '.join(held)} there, and {_show(each)} is {new} — {_cure([*held], each)}"
+            return f"holds {' and '.join(held)} there, and {_show(each, keys)} is {new} — {_cure([*held], each)}"
     return None
 
 
@@ -89,21 +91,24 @@ def _cure(there: Collection[Type], value: Value) -> str:
     return "write a list: [A, B]"
 
 
-def _show(value: Value) -> str:
+def _show(value: Value, keys: Sequence[str]) -> str:
     match value:
         case bool():
             return "true" if value else "false"
         case None:
             return "null"
         case tuple():
-            return f"[{shorten(', '.join(map(_show, value)), _MAX_SHOWN)}]"
-    return repr(shorten(value, _MAX_SHOWN)) if isinstance(value, str) else str(value)
+            return f"[{shorten(', '.join(_show(each, keys) for each in value), _MAX_SHOWN)}]"
+    if isinstance(value, str):
+        return redaction.blot_value(keys, repr(shorten(value, _MAX_SHOWN)))
+    return redaction.blot_value(keys, str(value))
 
 
-def _word_problem(written: str, value: Scalar) -> str | None:
+def _word_problem(written: str, value: Scalar, keys: Sequence[str]) -> str | None:
     """Where all is text."""
     words, number = env_file.truth_words(written), bool(_NUMBER.fullmatch(written))
-    shown, text = shorten(written, _MAX_SHOWN), "" if value is None else str(value)
+    shown = shorten(redaction.blot_value(keys, written), _MAX_SHOWN)
+    text = "" if value is None else str(value)
     if isinstance(value, bool):
         if words or not written:
             return None
@@ -112,5 +117,5 @@ def _word_problem(written: str, value: Scalar) -> str | None:
         return None
     if words and (number or len(written) > 1):
         meant = _MEANT.get(text.lower(), "true or false")
-        return f"is {shown} there, whose counterpart is not {_show(value)} — write {meant}: it gets the file's own word"
-    return f"is a number there ({shown}), and {_show(value)} is none — write a number" if number else None
+        return f"is {shown} there, whose counterpart is not {_show(value, keys)} — write {meant}: it gets the file's own word"
+    return f"is a number there ({shown}), and {_show(value, keys)} is none — write a number" if number else None

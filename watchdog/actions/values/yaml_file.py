@@ -1,4 +1,4 @@
-"""A path of keys in a YAML file, found in the parser's events as they pass by: in one go, and on a stack of our own."""
+"""A path of keys in a YAML file, found in the parser's events: in one go, and on a stack of our own."""
 
 from __future__ import annotations
 
@@ -6,77 +6,84 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
-from watchdog.actions.values.located_value import LocatedValue, Scalar, ValueNode, exactly_one, value_at_node
-from watchdog.core.errors import ActionError, UnreadableError
+from watchdog.actions.values import block_list
+from watchdog.actions.values.located_value import LocatedValue, Scalar, value_at_node
+from watchdog.actions.values.value_path import parse_path
+from watchdog.actions.values.value_tree import Step, ValueNode, find_node
+from watchdog.core.errors import ActionError, MissingError, UnreadableError
 
 LOADERS: tuple[Any, ...] = (*([yaml.CSafeLoader] if yaml.__with_libyaml__ else []), yaml.SafeLoader)
 """The first is used; the others must say the same."""
 MAX_DEPTH = 100
+COMMENT = re.compile(r"(?<![^ \t\r\n])#[^\r\n]*")
 
 _COLLECTION_STARTS = (yaml.MappingStartEvent, yaml.SequenceStartEvent)
 _COLLECTION_ENDS = (yaml.MappingEndEvent, yaml.SequenceEndEvent)
 
 
-@dataclass(slots=True)
-class _Found:
-    """A value that the name leads to."""
+class _Written(NamedTuple):
+    """What a node of YAML is made of."""
 
-    start: Any
-    """Its event, the first one of a collection."""
-    end: Any
-    obstacle: str | None
-    """Why neither it nor what holds it may be edited on the spot."""
-    items: list[Any] = field(default_factory=list)
-    """Of a list: the events of its items."""
+    event: Any
+    """Its own, the first one of a collection."""
+    key_end: int = -1
+    """Of what stands under a key: where that ends."""
 
 
 @dataclass(slots=True)
 class _Frame:
     """A collection that is open."""
 
-    is_mapping: bool
-    rest: str | None
-    """Of a mapping that the name leads through: what of the name is left; None: it leads elsewhere."""
-    obstacle: str | None
-    found: _Found | None = None
-    """It is itself what the name leads to."""
-    expects_key: bool = True
-    key: str | None = None
-    """The key whose value comes next; None: it is no text."""
+    written: _Written
+    members: list[tuple[Step, ValueNode]] | None = None
+    """Of a mapping."""
+    items: list[ValueNode] = field(default_factory=list)
+    key: Any = None
+    """The event of the key whose value comes next."""
 
 
 def find_value(text: str, file_name: str, name: str, loader: Any = LOADERS[0]) -> LocatedValue:
     mark = len(text) - len(text.removeprefix("\ufeff"))  # the parsers do not agree on whether it is a character
     try:
-        candidates = _follow(loader(text[mark:]), name)
+        root = _read_tree(loader(text[mark:]), mark)
     except (yaml.YAMLError, ValueError) as problem:
-        raise UnreadableError(f"{file_name} is no YAML that can be edited: {' '.join(str(problem).split())}") from None
-    found = exactly_one(candidates, file_name, name)
-    start = found.start
-    if found.obstacle is not None:
-        raise ActionError(f"{name} in {file_name} is {found.obstacle} — write the value out, or change it by hand")
-    if isinstance(start, yaml.SequenceStartEvent) and any(_obstacle(item) for item in found.items):
+        raise UnreadableError(f"{file_name} is no YAML that can be edited: {_describe(problem)}") from None
+    if root is None:
+        raise MissingError(f"{name} is not set in {file_name} — add it there first")
+    found = find_node(root, parse_path(name), file_name, name, _meaning)
+    node = found.node
+    for there in found.way:
+        if (obstacle := _obstacle(there.value.event)) is not None:
+            raise ActionError(f"{name} in {file_name} is {obstacle} — write the value out, or change it by hand")
+    if any(_obstacle(item.value.event) for item in node.items or ()):
         raise ActionError(f"{name} in {file_name} holds an anchor, alias or tag — write the values out")
-    if isinstance(start, yaml.MappingStartEvent):
-        raise ActionError(f"{name} in {file_name} is no single value — name one of the keys below it")
     try:
-        is_list = isinstance(start, yaml.SequenceStartEvent)
-        value: object = [_construct(item) for item in found.items] if is_list else _construct(start)
-    except (yaml.YAMLError, ValueError, OverflowError) as problem:
-        raise ActionError(f"{name} in {file_name} cannot be read: {problem}") from None
-    if getattr(start, "style", None) in ("|", ">") or getattr(start, "flow_style", True) is False:
+        meaning = _meaning(node)
+    except (yaml.YAMLError, ValueError, OverflowError):
+        raise ActionError(f"{name} in {file_name} cannot be read: it is no value that YAML knows — mend it") from None
+    if getattr(node.value.event, "style", None) in ("|", ">"):
         raise ActionError(f"{name} in {file_name} stands on several lines — write it on one")
-    node = ValueNode(mark + start.start_mark.index, mark + found.end.end_mark.index, value)
-    return value_at_node(node, text, file_name, name)
+    place = value_at_node(node, meaning, text, file_name, name)
+    if node.items is None or node.value.event.flow_style:
+        return place
+    start, end = block_list.span(text, node.value.key_end, place.items or (), file_name, name)
+    return place._replace(start=start, end=end, text=text[start:end], is_block=True)
 
 
-def _follow(parser: Any, name: str) -> list[_Found]:
-    """Every place that the dotted path leads to from the top. A key may hold dots itself. Aliases are not followed."""
-    found: list[_Found] = []
+def _describe(problem: yaml.YAMLError | ValueError) -> str:
+    """Without the line that it is about, which may hold anything."""
+    mark = getattr(problem, "problem_mark", None)
+    said = getattr(problem, "problem", None) or (problem if isinstance(problem, ValueError) else "it cannot be read")
+    return " ".join(f"{said}{f' (line {mark.line + 1})' if mark is not None else ''}".split())
+
+
+def _read_tree(parser: Any, mark: int) -> ValueNode | None:
+    """All that it holds, None for nothing. A second document, and what is nested deeply, is a ValueError."""
+    root: ValueNode | None = None
     frames: list[_Frame] = []
     documents = 0
     event: Any
@@ -87,49 +94,47 @@ def _follow(parser: Any, name: str) -> list[_Found]:
                 raise ValueError(f"a second document starts in line {_line(event)}")
         elif isinstance(event, _COLLECTION_ENDS):
             done = frames.pop()
-            if done.found is not None:
-                done.found.end = event
-            _value_done(frames)
+            start, end = _span(done.written.event)[0], _span(event)[1]
+            items = None if done.members is not None else done.items
+            root = _add(frames, ValueNode(mark + start, mark + end, done.written, done.members, items))
         elif isinstance(event, yaml.NodeEvent):
-            parent = frames[-1] if frames else None
-            is_start = isinstance(event, _COLLECTION_STARTS)
-            if parent is not None and parent.is_mapping and parent.expects_key and not is_start:
-                parent.key = event.value if isinstance(event, yaml.ScalarEvent) else None
-                parent.expects_key = False
-                continue
-            here, frame = _enter(event, parent, name)
-            if here is not None:
-                found.append(here)
-            if not is_start:
-                _value_done(frames)
-            elif len(frames) >= MAX_DEPTH:
-                raise ValueError(f"line {_line(event)} is nested deeper than {MAX_DEPTH} levels")
+            written = _Written(event, _key_end(frames, mark))
+            if isinstance(event, _COLLECTION_STARTS):
+                if len(frames) >= MAX_DEPTH:
+                    raise ValueError(f"line {_line(event)} is nested deeper than {MAX_DEPTH} levels")
+                frames.append(_Frame(written, [] if isinstance(event, yaml.MappingStartEvent) else None))
             else:
-                frames.append(frame)
-    return found
+                start, end = _span(event)
+                root = _add(frames, ValueNode(mark + start, mark + end, written))
+    return root
 
 
-def _enter(event: Any, parent: _Frame | None, name: str) -> tuple[_Found | None, _Frame]:
-    """A value begins: what is found there, and where the name leads within."""
-    frame = _Frame(isinstance(event, yaml.MappingStartEvent), None, None)
-    if parent is None:
-        frame.rest, frame.obstacle = name, _obstacle(event)
-    elif parent.found is not None:
-        parent.found.items.append(event)
-    elif parent.rest is not None and parent.key is not None and not parent.expects_key:
-        if parent.key == parent.rest:
-            frame.found = _Found(event, event, parent.obstacle or _obstacle(event))
-        elif parent.rest.startswith(f"{parent.key}."):
-            frame.rest = parent.rest[len(parent.key) + 1 :]
-            frame.obstacle = parent.obstacle or _obstacle(event)
-    return frame.found, frame
+def _span(event: Any) -> tuple[int, int]:
+    return event.start_mark.index, event.end_mark.index
 
 
-def _value_done(frames: list[_Frame]) -> None:
-    """Of a mapping, a key comes next; when it was a key itself that ended, its value, which nobody can name."""
+def _key_end(frames: list[_Frame], mark: int) -> int:
+    key = frames[-1].key if frames else None
+    return -1 if key is None else mark + key.end_mark.index
+
+
+def _add(frames: list[_Frame], node: ValueNode) -> ValueNode:
+    """Into what is open. Of a mapping a key comes first, then its value, which nobody can name where the key is no text."""
     if frames:
         frame = frames[-1]
-        frame.expects_key, frame.key = not frame.expects_key, None
+        if frame.members is None:
+            frame.items.append(node)
+        elif frame.key is None:
+            frame.key = node.value.event
+        else:
+            if isinstance(frame.key, yaml.ScalarEvent):
+                frame.members.append((frame.key.value, node))
+            frame.key = None
+    return node
+
+
+def _meaning(node: ValueNode) -> object:
+    return _construct(node.value.event) if node.items is None else [_meaning(item) for item in node.items]
 
 
 def _line(event: Any) -> int:
