@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.pipeline_harness import PipelineHarness
-from watchdog.core.model import Labels
+from watchdog.core.model import Labels, Verdict
 from watchdog.pipeline.cut_reports import WHOLE_AFTER
 from watchdog.rules.judge import MAX_LABEL_SETS
+from watchdog.rules.state_machine import MachineState, advance
 from watchdog.sources.series_limits import ALL_METRICS, Cut
 
 RULES = """
@@ -153,15 +155,90 @@ def test_label_sets_beyond_the_cap_are_judged_as_one_and_what_is_bad_trips(harne
     harness.rounds(2)
     machine = next(m for key, m in harness.pipeline.machines.items() if key.rule == "pair-low" and not key.labels)
     assert machine.is_firing
-    assert machine.reason.startswith(f"pair-low has more than {MAX_LABEL_SETS} label sets, the rest is judged as one")
+    assert machine.reason.startswith(f"pair-low has more than {MAX_LABEL_SETS} label sets: the others")
     assert harness.incident is not None
 
 
-def test_label_sets_that_come_and_go_make_no_more_machines_than_the_cap(harness: PipelineHarness) -> None:
-    for second in range(6):
-        harness.labelled_series = [
-            ("pair_equity", (("pair", f"{second}-{index}"),), 1_000.0) for index in range(MAX_LABEL_SETS // 2)
+def test_what_finds_no_room_is_no_data_with_the_reason_while_none_of_it_is_bad(harness: PipelineHarness) -> None:
+    harness.labelled_series = pairs(MAX_LABEL_SETS + 50)
+    harness.rounds(3)
+    machine = next(m for key, m in harness.pipeline.machines.items() if key.rule == "pair-low" and not key.labels)
+
+    assert (machine.outcome, machine.phase) == ("nodata", "ok")
+    assert (
+        machine.reason == f"pair-low has more than {MAX_LABEL_SETS} label sets: the others have no state of their own"
+    )
+    assert harness.message_titles() == [f"rule pair-low of bot has had more than {MAX_LABEL_SETS:,} label sets"]
+
+    harness.labelled_series = pairs(MAX_LABEL_SETS)
+    harness.rounds(2)
+    assert all(key.labels for key in harness.pipeline.machines if key.rule == "pair-low")
+
+
+def churn(harness: PipelineHarness, rounds: int, size: int = 200) -> None:
+    """New label sets at each read, the last ones gone; one stays."""
+    for _ in range(rounds):
+        harness.labelled_series = pairs(1)
+        harness.labelled_series += [
+            ("pair_equity", (("pair", f"{harness.now}-{index}"),), 1_000.0) for index in range(size - 1)
         ]
         harness.round()
+
+
+def test_label_sets_that_come_and_go_make_no_more_machines_than_the_cap(harness: PipelineHarness) -> None:
+    churn(harness, 6, MAX_LABEL_SETS // 2)
     keys = [key for key in harness.pipeline.machines if key.rule == "pair-low"]
-    assert len(keys) <= MAX_LABEL_SETS + 1
+
+    assert len(keys) == MAX_LABEL_SETS
+    assert all(key.labels for key in keys)
+    assert harness.message_titles() == [f"rule pair-low of bot has had more than {MAX_LABEL_SETS:,} label sets"]
+
+
+def test_what_is_gone_makes_room_and_what_fires_is_never_dropped(harness: PipelineHarness) -> None:
+    harness.labelled_series = [("pair_equity", (("pair", "BTC"),), 100.0), *pairs(10)]
+    harness.rounds(2)
+    churn(harness, 6, MAX_LABEL_SETS // 2)
+    harness.labelled_series.append(("pair_equity", (("pair", "ETH"),), 100.0))
+    harness.rounds(2)
+
+    fires = {
+        dict(key.labels)["pair"]
+        for key, m in harness.pipeline.machines.items()
+        if key.rule == "pair-low" and m.is_firing
+    }
+    assert fires == {"BTC", "ETH"}
+
+
+def test_a_round_costs_no_more_for_what_is_gone(harness: PipelineHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def counted(machine: MachineState, verdict: Verdict, *rest: Any) -> Any:
+        if verdict.rule == "pair-low":
+            calls.append(verdict.rule)
+        return advance(machine, verdict, *rest)
+
+    monkeypatch.setattr("watchdog.pipeline.check_tracker.advance", counted)
+    churn(harness, 2)
+    calls.clear()
+    churn(harness, 2)
+    soon = len(calls)
+    churn(harness, 8)
+    calls.clear()
+    churn(harness, 2)
+
+    assert len(calls) <= soon
+    assert harness.journal.query("SELECT count(*) FROM machine WHERE rule = 'pair-low'")[0][0] == 0
+
+
+def test_what_is_gone_leaves_in_its_time_and_its_clock_is_seen(harness: PipelineHarness) -> None:
+    harness.labelled_series = pairs(5)
+    harness.rounds(2)
+    harness.labelled_series = pairs(1)
+    harness.rounds(61)
+    gone = [m for key, m in harness.pipeline.machines.items() if key.rule == "pair-low" and m.outcome == "nodata"]
+    assert [(m.missing, m.last) for m in gone] == [(60_000, harness.now)] * 4
+
+    harness.reload((harness.folder / "rules" / "rules.yaml").read_text())
+    harness.rounds(60)
+    gone = [m for key, m in harness.pipeline.machines.items() if key.rule == "pair-low" and m.outcome == "nodata"]
+    assert [(m.missing, m.lost) for m in gone] == [(120_000, True)] * 4

@@ -13,9 +13,10 @@ from watchdog import rules
 from watchdog.config import Config
 from watchdog.core.model import Labels, Millis, Verdict
 from watchdog.journal.incidents import TripRecord
+from watchdog.pipeline.parked_label_sets import ParkedLabelSets, label_sets_to_forget
 from watchdog.promql import InstantVector
-from watchdog.rules import Check, Patience, Reading, Rule
-from watchdog.rules.state_machine import MachineConfig, MachineState, StateKey, Transition, advance
+from watchdog.rules import MAX_LABEL_SETS, Check, Patience, Reading, Rule
+from watchdog.rules.state_machine import MachineConfig, MachineState, StateKey, Transition, advance, skip_gap
 from watchdog.tsdb.labels import SOURCE_LABEL
 
 ALL_SOURCES = ""
@@ -27,12 +28,15 @@ class CheckTracker:
 
     __slots__ = (
         "_flushed",
+        "_judged_at",
         "_names",
+        "_parked",
         "_reading",
         "check",
         "clearly_ok_at",
         "has_display_kpi",
         "has_only",
+        "is_crowded",
         "machine_config",
         "machine_keys",
         "present",
@@ -42,8 +46,10 @@ class CheckTracker:
 
     clearly_ok_at: Millis
     """The last round at which it was clearly ok; 0: it is not."""
-    machine_keys: list[StateKey]
+    machine_keys: dict[StateKey, None]
     """Of its machines."""
+    is_crowded: bool
+    """It has had more label sets than are judged each for itself."""
     reading_key: tuple[str, str]
     """What is evaluated for it, and for which target."""
     has_only: bool
@@ -59,25 +65,66 @@ class CheckTracker:
         self.check, self.machine_config, self.sources = check, machine_config(check), sources
         self.reading_key = check.query, check.target
         self.has_only, self.has_display_kpi = False, bool(check.display_query)
-        self.machine_keys = []
+        self.machine_keys = {}
         self.present = None
+        self.is_crowded = False
+        self._parked = ParkedLabelSets()
+        self._judged_at: Millis = 0
         self.clearly_ok_at = 0
         self._reading: Reading | None = None
         self._names: tuple[Labels, ...] = ()
         self._flushed = True
 
-    def label_sets(self) -> list[Labels]:
-        return [key.labels for key in self.machine_keys]
+    def run(
+        self,
+        reading: Reading,
+        machines: MutableMapping[StateKey, MachineState],
+        before: MutableMapping[StateKey, MachineState | None],
+        now: Millis,
+    ) -> tuple[list[Verdict], list[tuple[Transition, Verdict]]]:
+        """One round: verdicts on the label sets that stay, and what changed. `before` is told what each machine was."""
+        self._flush_clearly_ok(machines)
+        self._judged_at = now
+        verdicts: list[Verdict] = []
+        changes: list[tuple[Transition, Verdict]] = []
+        for key in label_sets_to_forget(self.check, reading, machines, self.machine_keys):
+            self.is_crowded = True
+            before.setdefault(key, machines.get(key))
+            self._forget(key, machines)
+        for verdict in self._judge(reading, machines, now):
+            key = StateKey.of(verdict)
+            machine = machines.get(key)
+            before.setdefault(key, machine)
+            if machine is None:
+                self.machine_keys[key] = None
+                machine = MachineState(since=now, last=now)
+            machines[key], new = self._advance(machine, verdict, now)
+            changes += [(change, verdict) for change in new]
+            if should_forget(self.check, verdict, machines[key], new):
+                self._forget(key, machines)
+            else:
+                verdicts.append(verdict)
+        self._parked.settle()
+        self._update(reading, machines, now)
+        return verdicts, changes
 
-    def judge(self, reading: Reading, machines: Mapping[StateKey, MachineState], now: Millis) -> Iterator[Verdict]:
+    def _forget(self, key: StateKey, machines: MutableMapping[StateKey, MachineState]) -> None:
+        del machines[key], self.machine_keys[key]
+        self._parked.forget(key)
+
+    def _judge(self, reading: Reading, machines: Mapping[StateKey, MachineState], now: Millis) -> Iterator[Verdict]:
         """One verdict for each label set. When the last one is forgotten on the way, the rule stands for itself again."""
         if reading.values:
             self.present = rules.label_sets(self.check, reading.values)
-        yield from judge_with_siblings(self.check, reading, machines, self.label_sets(), now)
+            self.is_crowded |= len(reading.values) > MAX_LABEL_SETS and len(set(self.present)) > MAX_LABEL_SETS
+            known = [key.labels for key in self.machine_keys if not self._parked.rests(key, now)]
+        else:  # what was gone while there were others is lost with them now
+            known = [key.labels for key in self.machine_keys]
+        yield from judge_with_siblings(self.check, reading, machines, known, now)
         if not self.machine_keys:
             yield from rules.judge(self.check, reading, now)
 
-    def advance(self, machine: MachineState, verdict: Verdict, now: Millis) -> tuple[MachineState, list[Transition]]:
+    def _advance(self, machine: MachineState, verdict: Verdict, now: Millis) -> tuple[MachineState, list[Transition]]:
         """One verdict, one step. A label set of a source that its target sees no more (removed, or another's own by now) has
         nothing left to wait for: it leaves as soon as it is gone, and is never taken for missing data."""
         config = self.machine_config
@@ -85,12 +132,20 @@ class CheckTracker:
         if source is not None and source not in self.sources:
             config = config._replace(forget_after=1)
         after, changes = advance(machine, verdict, config, now)
+        self._parked.note(StateKey.of(verdict), verdict, after, config)
         return rules.note_siblings(after, changes, self.present), changes
+
+    def sleep(self, machines: MutableMapping[StateKey, MachineState], now: Millis) -> None:
+        """A round in which it is not judged: its clocks stand still."""
+        self.flush(machines)
+        self.clearly_ok_at = 0
+        self._parked.clear()
+        machines.update({key: skip_gap(machines[key], now) for key in self.machine_keys})
 
     def still_clearly_ok(self, reading: Reading, now: Millis) -> bool:
         """Whether the check was clearly ok and still is; if it does, that is all there is to do about it."""
         values = reading.values
-        if not self.clearly_ok_at or type(values) is not InstantVector:
+        if not self.clearly_ok_at or type(values) is not InstantVector or self._parked.is_due(now):
             return False
         if values.label_sets is not self._names and values.label_sets != self._names:
             return False
@@ -107,26 +162,33 @@ class CheckTracker:
             or reading is None
             or not self.clearly_ok_at <= now < reading.valid_until
             or now - reading.newest_sample > reading.max_age
+            or self._parked.is_due(now)
         ):
             return False
         self.clearly_ok_at, self._flushed = now, False
         return True
 
-    def update(self, reading: Reading, machines: Mapping[StateKey, MachineState], now: Millis) -> None:
+    def _update(self, reading: Reading, machines: Mapping[StateKey, MachineState], now: Millis) -> None:
         """After a round that judged it in full: is it clearly ok from here?"""
         self.clearly_ok_at, self._flushed = 0, True
         known = self.machine_keys
-        if type(reading.values) is InstantVector and known and all(_is_plain_ok(machines[key]) for key in known):
+        is_plain = all(key in self._parked or _is_plain_ok(machines[key]) for key in known)
+        if type(reading.values) is InstantVector and known and is_plain:
             self.clearly_ok_at, self._reading, self._names = now, reading, reading.values.label_sets
 
     def flush(self, machines: MutableMapping[StateKey, MachineState]) -> None:
-        """Writes into the machines what the last skipped round would have written."""
+        """Writes into the machines what the skipped rounds would have written."""
+        self._flush_clearly_ok(machines)
+        self._parked.catch_up(machines, self._judged_at)
+
+    def _flush_clearly_ok(self, machines: MutableMapping[StateKey, MachineState]) -> None:
         if self._flushed or self._reading is None:
             return
-        for verdict in rules.judge(self.check, self._reading, self.clearly_ok_at, self.label_sets()):
+        self._judged_at, self._flushed = self.clearly_ok_at, True
+        known = [key.labels for key in self.machine_keys if key not in self._parked]
+        for verdict in rules.judge(self.check, self._reading, self._judged_at, known):
             key = StateKey.of(verdict)
-            machines[key], _ = advance(machines[key], verdict, self.machine_config, self.clearly_ok_at)
-        self._flushed = True
+            machines[key], _ = advance(machines[key], verdict, self.machine_config, self._judged_at)
 
 
 class TrackerList:

@@ -34,6 +34,7 @@ from watchdog.pipeline.check_tracker import (
     should_forget,
 )
 from watchdog.pipeline.config_expressions import expressions, longest_windows
+from watchdog.pipeline.crowded_rules import CrowdedRules
 from watchdog.pipeline.evidence import dump_label_sets, gather_evidence, parse_label_sets
 from watchdog.pipeline.incident_manager import IncidentManager, Visibility
 from watchdog.pipeline.incident_messages import DescribeLeft
@@ -97,6 +98,7 @@ class Pipeline:
         # Whom an earlier process told that nobody sees anything is told otherwise once a source has delivered.
         self._lost_since = dict.fromkeys(config.sources if self._reported_blind else (), now - BLIND_AFTER)
         self._source_reports = SourceReports(lambda source: self.config.sources[source].every, told, now)
+        self._crowded_rules = CrowdedRules()
         self._source_metrics = SourceMetrics(self.store.metrics_by_source())
         self._kpis = KpiEvaluation(self._evaluator, self._source_metrics)
         self._muted: dict[str, frozenset[str]] = {}
@@ -203,7 +205,7 @@ class Pipeline:
         for tracker in self._trackers.all:
             check = tracker.check
             tracker.has_only = self.config.rule(check.rule, check.target).only is not None
-            tracker.machine_keys = known.get((check.rule, check.level, check.target), [])
+            tracker.machine_keys = dict.fromkeys(known.get((check.rule, check.level, check.target), ()))
             tracker.present = present.get((check.rule, check.level, check.target))
 
     # ─ samples ─
@@ -296,31 +298,18 @@ class Pipeline:
             check = tracker.check
             inactive = tracker.has_only and self._is_inactive(check, now)
             if inactive or (muted and check.rule in muted.get(check.target, ())):
-                tracker.flush(machines)
-                tracker.clearly_ok_at = 0
-                machines.update({key: skip_gap(machines[key], now) for key in tracker.machine_keys})
+                tracker.sleep(machines, now)
                 continue
             reading = readings.get(tracker.reading_key)
             if reading is None or tracker.has_display_kpi:
                 reading = self._kpis.evaluate_check(check, readings, now, evaluation=evaluation)
             if tracker.still_clearly_ok(reading, now):
                 continue
-            tracker.flush(machines)
-            for verdict in tracker.judge(reading, machines, now):
-                key = StateKey.of(verdict)
-                machine = machines.get(key)
-                before.setdefault(key, machine)
-                if machine is None:
-                    tracker.machine_keys.append(key)
-                    machine = MachineState(since=now, last=now)
-                machines[key], new = tracker.advance(machine, verdict, now)
-                changes += [(check, change, verdict) for change in new]
-                if should_forget(check, verdict, machines[key], new):
-                    del machines[key]
-                    tracker.machine_keys.remove(key)
-                else:
-                    verdicts.append((check, verdict))
-            tracker.update(reading, machines, now)
+            judged, changed = tracker.run(reading, machines, before, now)
+            verdicts += [(check, verdict) for verdict in judged]
+            changes += [(check, *change) for change in changed]
+            if tracker.is_crowded:
+                self._crowded_rules.note(check)
         self._kpis.readings.update(readings)
         try:
             affected = self._record(before, verdicts, changes, now)
@@ -335,6 +324,7 @@ class Pipeline:
             raise
         self._update_baselines(now)
         self.unseen.tell_news(self._checks, self.journal, self.incident_manager, now)
+        self._crowded_rules.tell_news(self.journal, self.incident_manager, now)
         return affected
 
     def _record(

@@ -49,8 +49,8 @@ class Reading(NamedTuple):
 
 
 MAX_LABEL_SETS = 2_000
-"""Label sets of a rule that are judged each for itself. What comes beyond is judged as one, by the worst of it, under no
-labels: what is bad is never passed over, and a bot that makes up labels fills no journal."""
+"""Label sets of a rule that are judged each for itself. What comes beyond is one, under no labels: `bad` as soon as any of it is,
+since what is bad is never passed over, else `nodata`. So a bot that makes up labels fills no journal."""
 
 
 def judge(check: Check, reading: Reading, now: Millis, known: Collection[Labels] = ()) -> list[Verdict]:
@@ -86,7 +86,10 @@ def judge(check: Check, reading: Reading, now: Millis, known: Collection[Labels]
             verdict = _judge_one(check, reading, key, labels, value)
         else:
             key, verdict = (), _judge_one(check, reading, (), labels, value)
-            verdict = verdict._replace(reason=f"{_TOO_MANY_LABEL_SETS.format(check.rule)}: {verdict.reason}")
+            if verdict.outcome == "bad":
+                verdict = verdict._replace(reason=f"{_TOO_MANY_LABEL_SETS.format(check.rule)}: {verdict.reason}")
+            else:
+                verdict = _verdict(check, (), "nodata", _TOO_MANY_LABEL_SETS.format(check.rule))
         if key not in verdicts or _severity(verdict) > _severity(verdicts[key]):
             verdicts[key] = verdict  # several series under one `each` state: the worst of them speaks
     if is_expr:
@@ -126,7 +129,7 @@ def _verdict(
     )
 
 
-_TOO_MANY_LABEL_SETS = f"{{}} has more than {MAX_LABEL_SETS} label sets, the rest is judged as one"
+_TOO_MANY_LABEL_SETS = f"{{}} has more than {MAX_LABEL_SETS} label sets: the others have no state of their own"
 
 
 def _state_labels(check: Check, labels: Labels) -> Labels:

@@ -219,6 +219,23 @@ def _with_data(
     return replace(updated, phase="easing", held=held, since=before.since if before.phase == "easing" else now)
 
 
+NEVER: Millis = 1 << 62
+
+
+def timer_end(machine: MachineState, config: MachineConfig) -> Millis:
+    """When its next timer runs out, if the verdicts stay of the kind that they are; `NEVER`: none runs."""
+    if machine.outcome in ("nodata", "error"):
+        left = [
+            limit - machine.missing for limit in (config.missing_after, config.forget_after) if limit > machine.missing
+        ]
+        return machine.last + min(left) if left else NEVER
+    if machine.is_firing:
+        return machine.last + max(0, config.clear_for - machine.held) if machine.cleared else NEVER
+    if machine.outcome == "bad" and not config.patience.m:
+        return machine.last + max(0, config.patience.duration - machine.held)
+    return NEVER
+
+
 def bridges_gap(judged: Millis, max_age: Millis, now: Millis) -> bool:
     """Whether what was so at `judged`, and is so again, was so in between: what was read then is still believed. Reads are not so
     punctual that the third one after comes within three times their interval: half of one is let go by."""

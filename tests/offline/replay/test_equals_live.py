@@ -40,7 +40,6 @@ kpis:
   mean: {expr: "avg_over_time(a[7s])"}
   needy: {expr: "increase(c[8s])", needs: "count_over_time(b[6s]) >= 4"}
   many: {expr: d}
-  moving: {expr: e}
   ratio: {expr: "b / (b > 0)"}
   peak: {expr: "1 - b / max_over_time(b[1h])", since: resume}
 defaults: {target: bot, if_missing: {after: 5s, then: hold}}
@@ -59,12 +58,17 @@ rules:
   - {name: hours, kpi: level, warn: {above: 2, for: 3s}, only: {between: "00:00-00:01", when: "b > 2"}}
   - {name: leaves, kpi: many, each: [x], forget: 9s, warn: {above: 4}}
   - {name: each, kpi: many, each: [x], warn: {above: 4, for: 1s, clear_for: 3s}}
-  - {name: moving, kpi: moving, warn: {above: 1}, crit: {above: 2, for: 2s, clear: 1.8, clear_for: 2s}}
 plans:
   mend: {kind: repair, mode: auto, exhausted: halt, levels: [{name: one, steps: [{do: command, run: ["true"]}]}],
          verify: {that: [a < 3], quiet: 1s, give_up: 5s, settle: 1s}}
   halt: {kind: halt, levels: [{name: one, steps: [{do: command, run: ["true"]}], verify: {that: [a < 3], give_up: 5s}}]}
 """
+
+MOVING_RULES = RULES.replace("  many: {expr: d}\n", "  many: {expr: d}\n  moving: {expr: e}\n").replace(
+    "plans:\n",
+    "  - {name: moving, kpi: moving, warn: {above: 1}, crit: {above: 2, for: 2s, clear: 1.8, clear_for: 2s}}\nplans:\n",
+)
+"""With a rule on a metric whose label sets come in each other's place."""
 
 SourceRow = dict[str, float] | None
 """Values by series; None: the source cannot be read."""
@@ -160,7 +164,7 @@ def test_the_same_samples_make_the_same_changes_at_the_same_times(seed: int, eve
     rows = random_rows(seed, 80, every)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        loaded = write_config(folder, every)
+        loaded = write_config(folder, every, MOVING_RULES)
         expected, _ = run_live(folder, loaded, rows)
         told, _ = run_replay(loaded, folder / "h.csv", rows)
 
@@ -189,7 +193,7 @@ def test_the_random_walks_do_make_changes_of_every_kind(tmp_path: Path) -> None:
 
 
 def test_what_has_come_in_the_place_of_what_is_gone_ends_what_fired_in_replay_too(tmp_path: Path) -> None:
-    loaded = write_config(tmp_path, 1_000)
+    loaded = write_config(tmp_path, 1_000, MOVING_RULES)
     rows: list[tuple[int, SourceRow]] = [
         (T + 1_000 * i, {'e{x="2"}': 9.0} if i < 10 else {} if i < 13 else {'e{x="1"}': 1.0}) for i in range(20)
     ]

@@ -10,12 +10,19 @@ from watchdog.core.model import Labels, Millis, Verdict
 from watchdog.offline.replay.crossings import LabelSetRow, next_relevant
 from watchdog.offline.replay.evaluations import KpiEvaluations, VerdictKind
 from watchdog.pipeline.check_tracker import judge_with_siblings, machine_config, should_forget
+from watchdog.pipeline.parked_label_sets import label_sets_to_forget
 from watchdog.rules import Check, Reading
-from watchdog.rules.state_machine import MachineConfig, MachineState, StateKey, Transition, advance, skip_gap
+from watchdog.rules.state_machine import (
+    NEVER,
+    MachineConfig,
+    MachineState,
+    StateKey,
+    Transition,
+    advance,
+    skip_gap,
+    timer_end,
+)
 from watchdog.tsdb.page import Bools
-
-_NEVER: Millis = 1 << 62
-
 
 RoundLookup = Callable[[Millis], tuple[KpiEvaluations, int]]
 """What is evaluated at the first round from a time on, and at which of its times."""
@@ -162,6 +169,8 @@ class ThresholdReplay:
         blank = True
         if reading.values:
             self._present = rules.label_sets(self.check, reading.values)
+        for key in label_sets_to_forget(self.check, reading, self.machines, self.machines):
+            del self.machines[key]
         for verdict in judge_with_siblings(
             self.check, reading, self.machines, [key.labels for key in self.machines], now
         ):
@@ -188,17 +197,4 @@ class ThresholdReplay:
 
     def _next_timer(self) -> Millis:
         """When the first timer runs out, if the verdicts stay of the kind that they are."""
-        return min((_timer_end(machine, self.machine_config) for machine in self.machines.values()), default=_NEVER)
-
-
-def _timer_end(machine: MachineState, config: MachineConfig) -> Millis:
-    if machine.outcome in ("nodata", "error"):
-        left = [
-            limit - machine.missing for limit in (config.missing_after, config.forget_after) if limit > machine.missing
-        ]
-        return machine.last + min(left) if left else _NEVER
-    if machine.is_firing:
-        return machine.last + max(0, config.clear_for - machine.held) if machine.cleared else _NEVER
-    if machine.outcome == "bad" and not config.patience.m:
-        return machine.last + max(0, config.patience.duration - machine.held)
-    return _NEVER
+        return min((timer_end(machine, self.machine_config) for machine in self.machines.values()), default=NEVER)
