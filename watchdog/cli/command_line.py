@@ -8,15 +8,16 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
-import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 
 from watchdog import __version__
+from watchdog.cli import terminal
 from watchdog.cli.environment import add_service_environment
 from watchdog.cli.output import print_line
 from watchdog.core.errors import WatchdogError
 from watchdog.core.log_format import LineFormatter
+from watchdog.core.text import shorten
 from watchdog.documents.problems import ConfigError
 
 COMMANDS = {
@@ -58,7 +59,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     global is_own_process  # noqa: PLW0603 - one fact of the whole process
     is_own_process = argv is None
-    args = sys.argv[1:] if argv is None else argv
+    terminal.prepare()
+    try:
+        try:
+            return _run_command(sys.argv[1:] if argv is None else argv)
+        finally:
+            terminal.flush()
+    except BrokenPipeError:  # nobody reads any more
+        terminal.discard()
+        return 1
+    except terminal.OutputError as error:
+        terminal.discard()
+        print_line(f"trading-watchdog: {error}", is_error=True)
+        return 1
+
+
+def _run_command(args: Sequence[str]) -> int:
     options = build_parser(_modules_for(args)).parse_args(args)
     command: Callable[[argparse.Namespace], int] = options.command
     if logging.lastResort is not None:  # what a command that keeps no log has to say, on stderr
@@ -71,14 +87,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         for problem in error.problems:
             print_line(problem, is_error=True)
         return 1
+    except terminal.OutputError:
+        raise
     except WatchdogError as error:
         print_line(f"trading-watchdog: {error}", is_error=True)
         return 1
+    except UnicodeEncodeError as error:  # a file's name, in a locale that has no such characters
+        shown = shorten(error.object, 80)
+        cure = "set LC_ALL=C.UTF-8"
+        print_line(
+            f"trading-watchdog: {shown!r} cannot be said in the encoding {error.encoding} — {cure}", is_error=True
+        )
+        return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
 
 
 def _modules_for(argv: Sequence[str]) -> Iterable[str]:

@@ -15,6 +15,7 @@ from typing import Any
 from watchdog import config
 from watchdog.cli.output import print_line
 from watchdog.cli.root import let_go_of_root
+from watchdog.cli.terminal import is_terminal
 from watchdog.config import Config, FileStats
 from watchdog.core.errors import WatchdogError
 from watchdog.core.executor import Executor
@@ -129,7 +130,7 @@ def current_user() -> str:
 
 def confirm(options: argparse.Namespace, question: str) -> None:
     """Scripts are not asked: they have nobody to ask."""
-    if options.yes or not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if options.yes or not (is_terminal(sys.stdin) and is_terminal(sys.stdout)):
         return
     if input(f"{escape(question)} [y/N] ").strip().lower() not in ("y", "yes"):
         raise WatchdogError("nothing was done")

@@ -6,19 +6,20 @@ import json
 import sys
 from collections.abc import Sequence
 
+from watchdog.cli import terminal
 from watchdog.core.text import escape, escape_lines
 from watchdog.core.units import with_json_numbers
 
 
 def print_line(text: object = "", *, is_error: bool = False, flush: bool = False) -> None:
     """One line, whatever `text` holds. `is_error`: to stderr. `flush`: somebody waits for it, also behind a pipe."""
-    print(escape(str(text)), file=sys.stderr if is_error else sys.stdout, flush=flush)
+    _print(escape(str(text)), is_error=is_error, flush=flush)
 
 
 def print_lines(text: str, indent: str = "") -> None:
     """Text of several lines: a diff, a report. Its tabs and its lines stay; the lines of others need an indent, or a mark."""
     for line in escape_lines(text.removesuffix("\n")).split("\n") if text else ():
-        print(indent + line)
+        _print(indent + line)
 
 
 def print_table(rows: Sequence[Sequence[str]], *, align: str = "<") -> None:
@@ -29,7 +30,7 @@ def print_table(rows: Sequence[Sequence[str]], *, align: str = "<") -> None:
         cells = [
             f"{cell:{align if i else '<'}{width}}" for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        print("  ".join(cells).rstrip())
+        _print("  ".join(cells).rstrip())
 
 
 def print_json(value: object) -> None:
@@ -39,9 +40,18 @@ def print_json(value: object) -> None:
         text = json.dumps(value, allow_nan=False)
     except ValueError:
         text = json.dumps(with_json_numbers(value), allow_nan=False)
-    print(text, flush=True)
+    _print(text, flush=True)
 
 
 def print_data(text: str) -> None:
     """A file for another program, byte for byte."""
-    print(text, end="")
+    terminal.write_bytes(text.encode("utf-8", "surrogateescape"))
+
+
+def _print(text: str, *, is_error: bool = False, flush: bool = False) -> None:
+    try:
+        print(text, file=sys.stderr if is_error else sys.stdout, flush=flush)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise terminal.OutputError(f"the output could not be written: {error.strerror}") from None

@@ -50,7 +50,8 @@ def _replace(path: Path, text: str) -> None:
     beside = path.with_name(f"{path.name}.new")  # polkitd reads what ends with .rules
     with contextlib.suppress(FileNotFoundError):
         beside.unlink()  # left over from a crash
-    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644), "w") as file:  # noqa: PTH123 - its mode
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+    with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123 - its mode
         os.fchmod(file.fileno(), 0o644)  # whatever our umask is: it is polkitd who reads it
         file.write(text)
         file.flush()

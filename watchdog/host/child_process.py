@@ -193,7 +193,7 @@ def last_words(text: str, lines: int = 3, limit: int = 300) -> str:
 
 def boot_time() -> float:
     """When the kernel began, in seconds since the epoch; whole ones."""
-    lines = Path("/proc/stat").read_text().splitlines()
+    lines = Path("/proc/stat").read_text("latin-1").splitlines()
     return float(next(line for line in lines if line.startswith("btime ")).split()[1])
 
 
@@ -215,7 +215,7 @@ def is_running(pid: int, began: float) -> bool:
 
 def _state_and_start(pid: int) -> tuple[str, float] | None:
     try:
-        facts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        facts = Path(f"/proc/{pid}/stat").read_text("latin-1").rpartition(")")[2].split()
     except OSError:
         return None
     return facts[0], int(facts[19]) / os.sysconf("SC_CLK_TCK")
@@ -294,8 +294,8 @@ def _reset_oom_score(pid: int) -> None:
     nor a bot that is started by it."""
     path = Path(f"/proc/{pid}/oom_score_adj")
     with contextlib.suppress(OSError):  # then it is as it was, or gone
-        if path.read_text().startswith("-"):
-            path.write_text("0")
+        if path.read_text("ascii").startswith("-"):
+            path.write_text("0", "ascii")
 
 
 def _terminate_group(child: subprocess.Popen[bytes]) -> None:

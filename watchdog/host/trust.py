@@ -163,8 +163,8 @@ def find_untrusted_itself(
 @cache
 def _foreign_root() -> frozenset[int]:
     try:
-        if Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]:
-            return frozenset({int(Path("/proc/sys/kernel/overflowuid").read_text())})
+        if Path("/proc/self/uid_map").read_text("ascii").split() != ["0", "0", "4294967295"]:
+            return frozenset({int(Path("/proc/sys/kernel/overflowuid").read_text("ascii"))})
     except (OSError, ValueError):
         pass
     return frozenset()
