@@ -124,9 +124,7 @@ class Daemon:
         self._last_monotonic = time.monotonic()
         self.outbox = OutboxSender(self.journal, self.telemetry, wall_clock, self._sending, self.config.channels)
         self.outbox.silent = self.config.silent_channels
-        self._journal_health = JournalHealth(
-            self.journal, self._lock, self.outbox, self._notify, wall_clock, self._fail
-        )
+        self.journal_health = JournalHealth(self.journal, self._lock, self.outbox, self._notify, wall_clock, self._fail)
         self._inspector = TargetInspector(self.journal, wall_clock, self._notify, self._executor)
         self._latches = LatchWatch(
             self.pipeline, self._executor, self._inspector.offload, wall_clock, self._notify, self._lock
@@ -210,7 +208,7 @@ class Daemon:
             self._scheduler.shutdown(wait=False)
         await self._reloader.stop()
         await self.rollback.stop()
-        await self._journal_health.wait_for_alarm()
+        await self.journal_health.wait_for_alarm()
         try:
             await asyncio.wait_for(self.outbox.drain(), 5)
         except (TimeoutError, JournalError, JournalUnavailableError):
@@ -272,7 +270,7 @@ class Daemon:
             with self.telemetry.evaluation_duration.time():
                 affected = self.pipeline.judge(wall_clock(), *sources)
         except JournalUnavailableError as error:  # nothing of it was written down: it is judged anew
-            self._journal_health.record_failure(error)
+            self.journal_health.record_failure(error)
             return
         self.rollback.wake()
         if affected:
@@ -283,7 +281,7 @@ class Daemon:
         try:
             return await self.series_writer.write(wall_clock(), self._sampler.states())
         except JournalUnavailableError as error:  # it is written; what there is to say about it waits
-            self._journal_health.record_failure(error)
+            self.journal_health.record_failure(error)
             return False
 
     # ─ the tick: patience, missing data, people, systemd ─
@@ -299,11 +297,11 @@ class Daemon:
                 self.pipeline.handle_clock_jump(now)
                 self.request_handler.extend_approvals(self._last_round, now)
             except JournalUnavailableError as error:  # it is done at the next tick
-                self._journal_health.record_failure(error)
+                self.journal_health.record_failure(error)
                 sd_notify.notify("WATCHDOG=1")
                 return
         self._last_round, self._last_monotonic = now, monotonic
-        if not self._journal_health.check():
+        if not self.journal_health.check():
             return
         for task in [*self._tasks, *self._sampler.tasks, *self.rollback.tasks, *self._reloader.failed_tasks]:
             if task.done() and not self._stop_requested.is_set():  # better a restart than half a watchdog
@@ -323,7 +321,7 @@ class Daemon:
                 elif await self._standing.may_answer(request):
                     self._answer_request(request)
         except JournalUnavailableError as error:
-            self._journal_health.record_failure(error)
+            self.journal_health.record_failure(error)
         sd_notify.notify("WATCHDOG=1")  # also in an outage: a restart cures none, and forgets what was seen
 
     def _fail(self, reason: str) -> None:
@@ -335,7 +333,7 @@ class Daemon:
         late = wall_clock() - self._last_round
         if late >= 10_000:
             return f"the last tick was {late / 1_000:.0f} s ago"
-        return self._journal_health.describe_problem() or launch.describe_problem()
+        return self.journal_health.describe_problem() or launch.describe_problem()
 
     def _answer_request(self, request: Request) -> None:
         ok, text = self.request_handler.answer(request, wall_clock())
@@ -350,7 +348,7 @@ class Daemon:
             await self._latches.inspect(self.rollback.wake)
             await self._standing.look(self.journal.incidents.list_targets_with_open_incident())  # for its last message
         except JournalUnavailableError as error:
-            self._journal_health.record_failure(error)
+            self.journal_health.record_failure(error)
 
     # ─ reload ─
 
