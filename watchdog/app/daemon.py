@@ -132,9 +132,7 @@ class Daemon:
             describe_incident=self.pipeline.describe_incident,
         )
         self.outbox.silent = self.config.silent_channels
-        self._journal_health = JournalHealth(
-            self.journal, self._lock, self.outbox, self._notify, wall_clock, self._fail
-        )
+        self.journal_health = JournalHealth(self.journal, self._lock, self.outbox, self._notify, wall_clock, self._fail)
         self._inspector = TargetInspector(self.journal, wall_clock, self._notify, self._executor)
         self._latches = LatchWatch(
             self.pipeline, self._executor, self._inspector.offload, wall_clock, self._notify, self._lock
@@ -233,7 +231,7 @@ class Daemon:
             self._scheduler.shutdown(wait=False)
         await self._reloader.stop()
         await self.rollback.stop()
-        await self._journal_health.wait_for_alarm()
+        await self.journal_health.wait_for_alarm()
         try:
             await asyncio.wait_for(self.outbox.drain(), 5)
         except (TimeoutError, JournalError, JournalUnavailableError):
@@ -298,7 +296,7 @@ class Daemon:
             with self.telemetry.evaluation_duration.time():
                 affected = self.pipeline.judge(wall_clock(), *sources)
         except JournalUnavailableError as error:  # nothing of it was written down: it is judged anew
-            self._journal_health.record_failure(error)
+            self.journal_health.record_failure(error)
             return
         self.rollback.wake()
         if affected:
@@ -314,7 +312,7 @@ class Daemon:
         try:
             return await self.series_writer.write(wall_clock(), self._sampler.states())
         except JournalUnavailableError as error:  # it is written; what there is to say about it waits
-            self._journal_health.record_failure(error)
+            self.journal_health.record_failure(error)
             return False
 
     # ─ the tick: patience, missing data, people, systemd ─
@@ -330,11 +328,11 @@ class Daemon:
                 self.pipeline.handle_clock_jump(now)
                 self.request_handler.extend_approvals(self._last_round, now)
             except JournalUnavailableError as error:  # it is done at the next tick
-                self._journal_health.record_failure(error)
+                self.journal_health.record_failure(error)
                 sd_notify.notify("WATCHDOG=1")
                 return
         self._last_round, self._last_monotonic = now, monotonic
-        if not self._journal_health.check():
+        if not self.journal_health.check():
             return
         broken = [*self._reloader.failed_tasks, *self._slow_requests.failed_tasks]
         for task in [*self._tasks, *self._sampler.tasks, *self.rollback.tasks, *broken]:
@@ -353,7 +351,7 @@ class Daemon:
                 if not self._slow_requests.answer_soon(request) and await self._standing.may_answer(request):
                     self._answer_request(request)
         except JournalUnavailableError as error:
-            self._journal_health.record_failure(error)
+            self.journal_health.record_failure(error)
         sd_notify.notify("WATCHDOG=1")  # also in an outage: a restart cures none, and forgets what was seen
 
     def _fail(self, reason: str) -> None:
@@ -365,7 +363,7 @@ class Daemon:
         late = wall_clock() - self._last_round
         if late >= 10_000:
             return f"the last tick was {late / 1_000:.0f} s ago"
-        problem = self._journal_health.describe_problem() or launch.describe_problem()
+        problem = self.journal_health.describe_problem() or launch.describe_problem()
         return problem or self._reload_guard.describe_problem()
 
     def _answer_request(self, request: Request) -> None:
@@ -381,7 +379,7 @@ class Daemon:
             await self._latches.inspect(self.rollback.wake)
             await self._standing.look(self.journal.incidents.list_targets_with_open_incident())  # for its last message
         except JournalUnavailableError as error:
-            self._journal_health.record_failure(error)
+            self.journal_health.record_failure(error)
 
     # ─ reload ─
 

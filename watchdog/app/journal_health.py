@@ -12,6 +12,7 @@ from watchdog.core.model import Message, Millis, NotifyFunction, Severity
 from watchdog.core.telemetry import log
 from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.lock import StateLock
+from watchdog.journal.off_record import take_in
 from watchdog.journal.outage import JournalOutage
 from watchdog.journal.storage import Journal
 from watchdog.journal.topics import DISK
@@ -48,7 +49,10 @@ class JournalHealth:
             self._check_disk_space()
             if heartbeat_error is not None:
                 self.record_failure(JournalUnavailableError(str(heartbeat_error), "io"))
-            elif self._outage.record_success() or self._alarm_raised:
+                return True
+            if self._outage.reason is not None:
+                take_in(self._journal, self._lock.folder, self._clock())
+            if self._outage.record_success() or self._alarm_raised:
                 lines = ("what was wanted meanwhile is done now",)
                 self._notify(Message("warn", "the journal can be written again", lines, filter_severity="crit"))
                 self._alarm_raised = False

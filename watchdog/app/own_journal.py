@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
 from watchdog.config import configuration_path, describe_foreign_state
 from watchdog.core.errors import WatchdogError
 from watchdog.core.model import Millis
+from watchdog.journal.errors import JournalUnavailableError
 from watchdog.journal.lock import StateLock
+from watchdog.journal.off_record import take_in
 from watchdog.journal.storage import Journal
 
 
 def make_own(
     journal: Journal, lock: StateLock, path: Path, state: Path, environ: Mapping[str, str], now: Millis
 ) -> str:
-    """From here on the journal in `state` belongs to the configuration at `path`, whose name in it is returned.
+    """From here on the journal in `state` belongs to the configuration at `path`, whose name in it is returned. What was done
+    off the record for it is taken in.
 
     Raises WatchdogError when it is another one's.
     """
@@ -25,6 +29,8 @@ def make_own(
     known = journal.provenance.find_configuration()
     if (why := describe_foreign_state(known, path, state, environ)) is not None:
         raise WatchdogError(why)
+    with contextlib.suppress(JournalUnavailableError):  # whoever writes next says so
+        take_in(journal, state, now)
     ours = configuration_path(path)
     if known != ours:
         with journal.transaction() as tx:

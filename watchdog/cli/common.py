@@ -20,9 +20,15 @@ from watchdog.config import Config, FileStats
 from watchdog.core.errors import WatchdogError
 from watchdog.core.executor import Executor
 from watchdog.core.text import escape
+from watchdog.journal import off_record, runs
 from watchdog.journal import open_journal as open_journal_in
-from watchdog.journal import runs
-from watchdog.journal.errors import JournalOutdatedError
+from watchdog.journal.errors import (
+    NOT_ALLOWED,
+    JournalError,
+    JournalOutdatedError,
+    JournalOutOfReachError,
+    JournalUnavailableError,
+)
 from watchdog.journal.lock import StateLock
 from watchdog.journal.storage import Journal
 
@@ -54,12 +60,19 @@ def open_journal(folder: Path, *, acts: bool = False) -> tuple[Config, Journal]:
     for the journal of another configuration.
     """
     loaded = load_or_salvage(folder)
-    let_go_of_root(folder, loaded.state, acts=acts)
+    try:
+        let_go_of_root(folder, loaded.state, acts=acts)
+    except WatchdogError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno not in NOT_ALLOWED:
+            raise JournalOutOfReachError(str(error)) from None
+        raise
     journal = _open_up_to_date(loaded.state)
     known = journal.provenance.find_configuration()
     if (why := config.describe_foreign_state(known, folder, loaded.state, os.environ)) is not None:
         journal.close()
         raise WatchdogError(why)
+    with contextlib.suppress(JournalError, JournalUnavailableError):  # it can be read, which may be all that is wanted
+        off_record.take_in(journal, loaded.state, time.time_ns() // 1_000_000)
     return loaded, journal
 
 

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 from watchdog.cli.arguments import Commands, add_command, add_config_option, add_reason_option, add_yes_option, duration
 from watchdog.cli.common import confirm, current_user, load_to_act, open_journal, run_as_json, send_request
 from watchdog.cli.dry_run import dry_run
+from watchdog.cli.off_record import halt_off_record
 from watchdog.cli.output import print_json, print_line
 from watchdog.cli.run import log_to_stderr
+from watchdog.config import Config, FileStats
 from watchdog.core.errors import WatchdogError
+from watchdog.journal.errors import JournalOutOfReachError, JournalUnavailableError
 from watchdog.journal.lock import StateLock
 from watchdog.journal.requests import Request
 from watchdog.journal.storage import Journal
@@ -124,7 +127,16 @@ def rollback(options: argparse.Namespace) -> int:
         return dry_run(options)
     args = {"plan": options.plan, "target": options.target, "level": options.level, "reason": options.reason}
     level = f" from level {options.level}" if options.level else ""
-    return _run_request(options, "rollback", args, f"Run plan {options.plan}{level} now?")
+    try:
+        return _run_request(options, "rollback", args, f"Run plan {options.plan}{level} now?")
+    except (JournalOutOfReachError, JournalUnavailableError) as error:
+        return halt_off_record(
+            options,
+            error,
+            lambda loaded, lock: _run_without_daemon(
+                options, lambda daemon: _answer_alone(daemon, "rollback", args), lock, loaded
+            ),
+        )
 
 
 def undo(options: argparse.Namespace) -> int:
@@ -160,22 +172,30 @@ def _run_request(options: argparse.Namespace, kind: str, args: dict[str, Any], q
 
 
 def _run_without_daemon(
-    options: argparse.Namespace, begin: Callable[[Daemon], int], lock: StateLock | None = None
+    options: argparse.Namespace,
+    begin: Callable[[Daemon], int],
+    lock: StateLock | None = None,
+    loaded: tuple[FileStats, Config] | None = None,
 ) -> int:
-    """No daemon runs: this process is it, for one run, under the same lock and journal. `begin` says which run that is."""
+    """No daemon runs: this process is it, for one run, under the same lock and journal. `begin` says which run that is.
+
+    `loaded`: what that has given already. Raises JournalUnavailableError when the journal takes nothing for some seconds.
+    """
     from watchdog.app.daemon import Daemon
 
     log_to_stderr(logging.WARNING if options.json else logging.INFO)
-    loaded = load_to_act(options.config)
+    known = loaded or load_to_act(options.config)
 
     async def alone() -> int:
-        daemon = Daemon(options.config, os.environ, automatic_plans=False, lock=lock, loaded=loaded)
+        daemon = Daemon(options.config, os.environ, automatic_plans=False, lock=lock, loaded=known)
         await daemon.start(web=False)
         try:
             run = begin(daemon)
             daemon.rollback.wake()
             while daemon.journal.runs.get_run(run).ended is None:
                 await asyncio.sleep(0.2)
+                if (outage := daemon.journal_health.describe_problem()) is not None:
+                    raise JournalUnavailableError(outage, "io")
             return _print_outcome(daemon.journal, run, options.json)
         finally:
             await daemon.stop()

@@ -74,7 +74,7 @@ def hand_over(state: Path, account: Account, ours: Sequence[str]) -> None:
                 if found.st_uid == 0 and only_here:
                     os.chown(name, account.uid, account.gid, dir_fd=handle, follow_symlinks=False)
     except OSError as problem:
-        raise WatchdogError(f"{problem.filename or state}: {problem.strerror} — mend `state`") from None
+        raise WatchdogError(f"{problem.filename or state}: {problem.strerror} — mend `state`") from problem
 
 
 def _refuse_shared_folder(state: Path, account: Account, other: Set[str]) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 RESERVE_BYTES = 8 << 20
 """Bytes. A halt with its messages takes some tens of kilobytes, and SQLite's log up to 4 MB before it is reused."""
@@ -11,11 +14,21 @@ _MIN_FREE_BYTES = 1 << 20
 """Bytes free on the disk below which the room is given up ahead of a write."""
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""No room, no inodes, or a quota that is used up."""
+T = TypeVar("T")
+
+
 class DiskReserve:
     """A file of `RESERVE_BYTES` bytes beside the journal, deleted when the disk is full."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    @classmethod
+    def of(cls, folder: Path) -> DiskReserve:
+        """That of a state folder."""
+        return cls(folder / "journal.reserve")
 
     @property
     def exists(self) -> bool:
@@ -56,3 +69,14 @@ class DiskReserve:
         except OSError:
             return 2 * RESERVE_BYTES
         return disk.f_bavail * disk.f_frsize
+
+
+def with_room(reserve: DiskReserve, call: Callable[[], T]) -> T:
+    """What it answers; where the disk has no room for it, once more when the reserve was given up. Raises OSError."""
+    try:
+        return call()
+    except OSError as error:
+        if error.errno not in _FULL or not reserve.exists:
+            raise
+    reserve.release()
+    return call()

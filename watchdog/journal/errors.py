@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Literal
 
 from watchdog.core.errors import WatchdogError
 
+NOT_ALLOWED = (errno.EACCES, errno.EPERM)
+"""Of a file: it is well, and somebody else's."""
+
 
 class JournalError(WatchdogError):
     """The journal cannot be used. Nobody acts blind: the daemon stops with the cure."""
+
+
+class JournalOutOfReachError(JournalError):
+    """It cannot be read or written at all: its disk is full, broken or read-only, somebody holds it, or it is damaged.
+
+    What makes a bot safe is done all the same, off the record (`off_record`). Not raised for a journal that is not ours."""
 
 
 class JournalOutdatedError(JournalError):

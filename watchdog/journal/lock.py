@@ -13,6 +13,8 @@ from pathlib import Path
 from watchdog.core.errors import WatchdogError
 from watchdog.core.model import Millis
 from watchdog.host.private_folder import secure_folder
+from watchdog.journal.disk_reserve import DiskReserve, with_room
+from watchdog.journal.errors import NOT_ALLOWED, JournalOutOfReachError
 
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 OUR_FILES = ("journal*", "series*", "lock*", "backups", "snapshots")
@@ -31,6 +33,7 @@ class StateLock:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._reserve = DiskReserve.of(folder)
         self._path = folder / "lock"
         self._fd: int | None = None
         self.last_heartbeat: Millis | None = None
@@ -51,7 +54,7 @@ class StateLock:
         try:
             secure_folder(self._path.parent, OUR_FILES)
             if fd is None:
-                fd = os.open(self._path, _FLAGS | os.O_CREAT, 0o600)
+                fd = with_room(self._reserve, lambda: os.open(self._path, _FLAGS | os.O_CREAT, 0o600))
         except (OSError, WatchdogError) as error:
             if fd is not None:
                 os.close(fd)
@@ -71,14 +74,14 @@ class StateLock:
             return False
         try:
             secure_folder(self._path.parent, OUR_FILES)
+            self.last_heartbeat = self._path.stat().st_mtime_ns // 1_000_000
+            new = self._path.with_suffix(f".{os.getpid()}")
+            fd = with_room(self._reserve, lambda: os.open(new, _FLAGS | os.O_CREAT | os.O_TRUNC, 0o600))
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            self._write_owner(fd)
+            with_room(self._reserve, lambda: new.replace(self._path))
         except OSError as error:
             raise self._unusable_error(error) from None
-        self.last_heartbeat = self._path.stat().st_mtime_ns // 1_000_000
-        new = self._path.with_suffix(f".{os.getpid()}")
-        fd = os.open(new, _FLAGS | os.O_CREAT | os.O_TRUNC, 0o600)
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        self._write_owner(fd)
-        new.replace(self._path)
         if holder is not None and _start_time(holder[0]) == holder[1]:
             with contextlib.suppress(OSError):  # one that cannot be ended is fenced off all the same
                 os.kill(holder[0], signal.SIGKILL)
@@ -116,15 +119,18 @@ class StateLock:
             self._fd = None
 
     def _unusable_error(self, error: OSError) -> WatchdogError:
-        return WatchdogError(
+        kind = WatchdogError if error.errno in NOT_ALLOWED else JournalOutOfReachError
+        return kind(
             f"the state folder {self._path.parent} cannot be used: {error.strerror} — "
             "check its path (state: in watchdog.yaml), its owner, its mode and the room on its disk"
         )
 
     def _write_owner(self, fd: int) -> None:
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, _owner_line(), 0)
-        self._fd = fd
+        """In place, which needs no room where a line stood before. Without one it is held all the same."""
+        self._fd, line = fd, _owner_line()
+        with contextlib.suppress(OSError):
+            with_room(self._reserve, lambda: os.pwrite(fd, line, 0))
+            os.ftruncate(fd, len(line))
 
     def _is_current_file(self, fd: int) -> bool:
         try:

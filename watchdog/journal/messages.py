@@ -134,6 +134,23 @@ class SqlMessageReader(SqlRepository):
     def list_open_topics(self) -> list[str]:
         return [row[0] for row in self._sql.query("SELECT DISTINCT topic FROM told ORDER BY topic")]
 
+    def list_open(self) -> list[tuple[str, str]]:
+        return [(row[0], row[1]) for row in self._sql.query("SELECT channel, topic FROM told ORDER BY channel, topic")]
+
+    def list_unsent(self) -> list[tuple[str, Message]]:
+        rows = self._sql.query(
+            "SELECT channel, severity, title, lines, broadcast FROM message WHERE sent IS NULL AND failed IS NULL ORDER BY id"
+        )
+        return [
+            (
+                row["channel"],
+                Message(
+                    row["severity"], row["title"], tuple(from_json(row["lines"])), broadcast=bool(row["broadcast"])
+                ),
+            )
+            for row in rows
+        ]
+
     def count_sent(self, incident: int) -> int:
         (row,) = self._sql.query("SELECT count(*) FROM message WHERE incident = ? AND sent IS NOT NULL", incident)
         return int(row[0])
@@ -214,7 +231,10 @@ class SqlMessageWriter(SqlRepository):
                 now if is_report else None,
             )
             for topic in message.opens:
-                self._sql.execute("INSERT OR IGNORE INTO told VALUES (?,?)", channel, topic)
+                self.open_topic(topic, channel)
+
+    def open_topic(self, topic: str, channel: str) -> None:
+        self._sql.execute("INSERT OR IGNORE INTO told VALUES (?,?)", channel, topic)
 
     def _end_topic(self, topic: str, channel: str) -> bool:
         """True when the channel had been told of it."""

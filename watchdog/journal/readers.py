@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Protocol
 
-from watchdog.core.model import JsonObject, Millis
+from watchdog.core.model import JsonObject, Message, Millis
 from watchdog.journal.backups import FileBackup
 from watchdog.journal.baselines import Baseline
 from watchdog.journal.incidents import Incident, TripRecord
@@ -84,6 +84,10 @@ class RunReader(Protocol):
     def find_run(self, run: int) -> PlanRun | None:
         """As `get_run`; None when there is no such run."""
 
+    def list_all(self) -> list[PlanRun]:
+        """The oldest first: of a journal that holds few."""
+        ...
+
     def find_last_ended(self, target: str) -> PlanRun | None:
         """The run that left the target as it is: one that never began did not."""
 
@@ -136,6 +140,14 @@ class MessageReader(Protocol):
 
     def list_open_topics(self) -> list[str]:
         """Whatever some channel was told of, and not yet how it ended."""
+
+    def list_open(self) -> list[tuple[str, str]]:
+        """(channel, topic) of all that is open."""
+        ...
+
+    def list_unsent(self) -> list[tuple[str, Message]]:
+        """(channel, message), in order, of all that is neither delivered nor given up."""
+        ...
 
     def count_sent(self, incident: int) -> int:
         """How many messages of an incident were delivered."""

@@ -135,6 +135,9 @@ class SqlRunReader(SqlRepository):
         row = self._sql.query_one(f"SELECT {_RUN_COLUMNS} FROM run WHERE id = ?", run)  # noqa: S608 – our own column list
         return None if row is None else _run_from_row(row)
 
+    def list_all(self) -> list[PlanRun]:
+        return [_run_from_row(row) for row in self._sql.query(f"SELECT {_RUN_COLUMNS} FROM run ORDER BY id")]  # noqa: S608
+
     def find_last_ended(self, target: str) -> PlanRun | None:
         sql = f"""SELECT {_RUN_COLUMNS} FROM run WHERE target = ? AND ended IS NOT NULL
             AND (outcome NOT IN ('not-needed', 'dry-run', 'denied', 'overtaken', 'aborted')

@@ -34,7 +34,14 @@ from watchdog.journal import (
 )
 from watchdog.journal.clock_jump import handle_clock_jump
 from watchdog.journal.disk_reserve import DiskReserve
-from watchdog.journal.errors import JournalError, JournalOutdatedError, JournalUnavailableError, UnavailableReason
+from watchdog.journal.errors import (
+    NOT_ALLOWED,
+    JournalError,
+    JournalOutdatedError,
+    JournalOutOfReachError,
+    JournalUnavailableError,
+    UnavailableReason,
+)
 from watchdog.journal.lock import StateLock
 from watchdog.journal.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 
@@ -88,7 +95,7 @@ class SqliteJournal:
         has. `durable=False`: the disk is never waited for, for a journal that nobody needs after a power cut.
         """
         self.path = path
-        self.disk_reserve = DiskReserve(path.with_name("journal.reserve"))
+        self.disk_reserve = DiskReserve.of(path.parent)
         self.unusable_reason: str | None = None
         """Why it cannot be trusted any more. Nothing is read or written from then on: nobody acts blind."""
         self.fencing_lock: StateLock | None = None
@@ -116,9 +123,20 @@ class SqliteJournal:
         self.provenance = provenance.SqlProvenanceReader(self)
         self._transaction = SqliteTransaction(self)
         try:
+            self._open(path)
+        except JournalOutOfReachError:
+            # A new process needs room for SQLite's log and its index, ahead of the first write.
+            if not (self._may_lack_room and self.disk_reserve.exists):
+                raise
+            self.disk_reserve.release()
+            self._open(path)
+
+    def _open(self, path: Path) -> None:
+        self._may_lack_room = False
+        try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             create_private_file(path)  # SQLite gives the files beside it the same mode
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=busy_timeout)
+            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=self._busy_timeout)
             self._db.row_factory = sqlite3.Row
         except (OSError, sqlite3.Error) as error:
             raise self._unusable_error(error) from None
@@ -136,7 +154,9 @@ class SqliteJournal:
         cure = "restore it from a backup, or move it away to start with an empty one"
         if isinstance(why, OSError | sqlite3.OperationalError):  # not to be reached, which says nothing against it
             cure = "check the folder's owner, its mode and the room on its disk"
-        return JournalError(f"{self.path}: {why} — {cure}")
+            self._may_lack_room = isinstance(why, OSError) or _UNAVAILABLE.get(_primary_code(why)) in ("full", "io")
+        kind = JournalError if isinstance(why, OSError) and why.errno in NOT_ALLOWED else JournalOutOfReachError
+        return kind(f"{self.path}: {why} — {cure}")
 
     def _open_beside_others(self) -> None:
         """SQLite itself does not wait for another who creates the file, or changes to WAL, at the same moment."""
@@ -242,7 +262,7 @@ class SqliteJournal:
             self._set_busy_timeout(short=True)  # all of us stands still while we wait
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             self.unusable_reason = str(self._unusable_error(error))
-            raise JournalError(self.unusable_reason) from None
+            raise JournalOutOfReachError(self.unusable_reason) from None
         if code in _UNAVAILABLE:
             raise JournalUnavailableError(str(error), _UNAVAILABLE[code]) from error
         raise error

@@ -117,6 +117,9 @@ class MessageWriter(Protocol):
         """One row a channel; part of the transaction that made it worth telling. What the message ends is over for these
         channels, and what it opens is open."""
 
+    def open_topic(self, topic: str, channel: str) -> None:
+        """That channel was told of it, by other means than a message of this journal's."""
+
     def forget_topics(self, topics: Iterable[str]) -> None:
         """Nobody is to be told how these end: they have, and everybody who could be told was."""
 

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 _PREFIX = "trading-watchdog-worker-"
+_IN_MEMORY = "/dev/shm"  # noqa: S108 - a folder of a random name, for its user alone
 
 
 class ScratchFolders:
@@ -21,7 +22,7 @@ class ScratchFolders:
     def __init__(self) -> None:
         self._folder: Path | None = None
         self._next = 0
-        for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        for path in (found for place in _places() for found in place.glob(f"{_PREFIX}*")):
             with contextlib.suppress(OSError):
                 handle = _open(path)
                 try:
@@ -34,7 +35,7 @@ class ScratchFolders:
     def new(self) -> Path:
         """Where a process may make its own. Raises OSError."""
         while self._folder is None:
-            made = Path(tempfile.mkdtemp(prefix=_PREFIX))
+            made = _make_folder()
             with contextlib.suppress(FileNotFoundError):  # another server took it for one that was left behind
                 fcntl.flock(handle := _open(made), fcntl.LOCK_EX)  # and stays open
                 if os.path.samestat(made.lstat(), os.fstat(handle)):
@@ -45,6 +46,20 @@ class ScratchFolders:
     def close(self) -> None:
         if self._folder is not None:
             remove(self._folder)
+
+
+def _make_folder() -> Path:
+    """In memory where the disk is full or read-only: a halt needs a place for its worker then as well."""
+    try:
+        return Path(tempfile.mkdtemp(prefix=_PREFIX))
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_IN_MEMORY))
+
+
+def _places() -> list[Path]:
+    with contextlib.suppress(OSError):
+        return [Path(tempfile.gettempdir()), Path(_IN_MEMORY)]
+    return [Path(_IN_MEMORY)]
 
 
 def remove(path: Path) -> None:
