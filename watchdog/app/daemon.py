@@ -1,24 +1,22 @@
-"""Builds everything once and keeps it going: the scheduler, the signals, systemd, and the only clock."""
+"""Builds everything once and keeps it going: the rounds, the signals, systemd, and the only clock."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import time
-from collections.abc import Collection, Mapping
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
-
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from watchdog import __version__
 from watchdog.app.deploy_watch import TargetInspector
+from watchdog.app.disruptions import Disruptions
 from watchdog.app.ended_topics import tell_ended
 from watchdog.app.history_saver import HistorySaver
 from watchdog.app.journal_health import JournalHealth
 from watchdog.app.own_journal import make_own
+from watchdog.app.periodic import run_periodically
 from watchdog.app.reload import WATCH_INTERVAL, Reloader
 from watchdog.app.requests import RequestHandler
 from watchdog.app.rollback_wiring import make_rollback_context
@@ -28,6 +26,7 @@ from watchdog.app.series_writer import WRITE_INTERVAL, SeriesWriter
 from watchdog.app.source_judge import SourceJudge
 from watchdog.app.standing_watch import StandingWatch
 from watchdog.app.status import build_status, targets_to_show
+from watchdog.app.steady_clock import SteadyClock
 from watchdog.config import Config, FileStats, load, stat_files
 from watchdog.core.errors import WatchdogError
 from watchdog.core.executor import owner_executor
@@ -55,13 +54,9 @@ from watchdog.worker import launch
 from watchdog.worker.client import WorkerExecutor
 
 _ROUND_INTERVAL = 1.0
-_CLOCK_JUMP = 30_000
-"""ms: when the wall clock and the steady clock disagree by more, or a tick is late by more, it counts as a restart."""
 _INSPECT_INTERVAL = 5.0
-
-
-def wall_clock() -> Millis:
-    return time.time_ns() // 1_000_000
+_UNHEALTHY_AFTER = 10.0
+"""s since the last round."""
 
 
 class Daemon:
@@ -91,20 +86,21 @@ class Daemon:
                 f"{self.config.state} is in use by process {self._lock.holder_pid()} — stop that one first"
             )
         self._executor = WorkerExecutor()
+        self.clock = clock = SteadyClock()
         try:
             # The loop stands still while it waits for somebody else's transaction: not for long.
             self.journal = open_journal(self.config.state, busy_timeout=3.0)
-            self.configuration = make_own(self.journal, self._lock, path, self.config.state, environ, wall_clock())
+            self.configuration = make_own(self.journal, self._lock, path, self.config.state, environ, self.clock())
             self.telemetry = Telemetry(__version__)
             self._standing = StandingWatch(
-                self.journal, self._executor, lambda: self.config.targets, wall_clock, self._plan_now
+                self.journal, self._executor, lambda: self.config.targets, clock, self._plan_now
             )
             self.series_writer = SeriesWriter(self.config, self.telemetry, self._notify)
             self.pipeline = Pipeline(
                 self.config,
                 self.journal,
                 self.telemetry,
-                wall_clock(),
+                self.clock(),
                 automatic_plans=automatic_plans,
                 restore_history=self.series_writer.restore,
                 describe_left=self._standing.describe_left,
@@ -119,14 +115,11 @@ class Daemon:
         self._reloading = ThreadOffload(None, "reloading")
         self._acting = ThreadOffload(32, "acting")
         self._sending = ThreadOffload(4, "sending")
-        self._last_round = wall_clock()
-        self._last_monotonic = time.monotonic()
-        self.outbox = OutboxSender(self.journal, self.telemetry, wall_clock, self._sending, self.config.channels)
+        self._last_round = time.monotonic()
+        self.outbox = OutboxSender(self.journal, self.telemetry, clock, self._sending, self.config.channels)
         self.outbox.silent = self.config.silent_channels
-        self._journal_health = JournalHealth(
-            self.journal, self._lock, self.outbox, self._notify, wall_clock, self._fail
-        )
-        self._inspector = TargetInspector(self.journal, wall_clock, self._notify, self._executor)
+        self._journal_health = JournalHealth(self.journal, self._lock, self.outbox, self._notify, clock, self._fail)
+        self._inspector = TargetInspector(self.journal, clock, self._notify, self._executor)
         self.rollback = RollbackRunner(self._rollback_context())
         self.request_handler = RequestHandler(self.pipeline, self.journal, self._standing.changes)
         self._reloader = Reloader(
@@ -140,23 +133,32 @@ class Daemon:
             notify=self._notify,
         )
         self._broker_end_told = False
-        self._history_saver = HistorySaver(self._write_series, self.journal, wall_clock)
+        self._history_saver = HistorySaver(self._write_series, self.journal, clock)
         self._stop_requested = asyncio.Event()
         self._failure: str | None = None
-        self._queries = QueryProcess(wall_clock, self.series_writer.path, self._copy_series_threadsafe)
+        self._queries = QueryProcess(clock, self.series_writer.path, self._copy_series_threadsafe)
         self._server: WebServer | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "misfire_grace_time": None})
-        logging.getLogger("apscheduler").setLevel(logging.ERROR)
+        self._periodic: list[asyncio.Task[None]] = []
         self._source_judge = SourceJudge(self._judge)
         self._sampler = Sampler(
             self.pipeline,
             self.telemetry,
-            wall_clock,
+            clock,
             self._judge_source,
             self.series_writer.restored_states,
             self.pipeline.store.retention_of,
         )
+        self._disruptions = Disruptions(
+            self.clock,
+            self.pipeline,
+            self.series_writer,
+            self._sampler,
+            self.request_handler,
+            self._journal_health,
+            self._notify,
+        )
+        self._sampler.notice_disruption = self._disruptions.notice
 
     # ─ life ─
 
@@ -167,31 +169,19 @@ class Daemon:
         if web:
             self._start_web()
         self.telemetry.reload_ok.set(1)
-        self.request_handler.extend_approvals(self._lock.last_heartbeat, wall_clock())
+        self.request_handler.extend_approvals(self._lock.last_heartbeat, self.clock())
         # What is under way is carried out to its end, or ends in a page, even where its target has another name by now.
         for target in dict.fromkeys([*self.config.targets, *self.journal.runs.list_targets_with_unfinished_runs()]):
             self.rollback.start_target(target)
         self._tasks.append(asyncio.create_task(self.outbox.run(), name="outbox"))
         tell_ended(self.journal, self.config, self._reloader.problems, self._notify)
         self._sampler.apply(self.config.sources)
-        now = datetime.now(UTC)
-        self._scheduler.add_job(
-            self._reloader.check_files, "interval", seconds=WATCH_INTERVAL, id="files", max_instances=1
-        )
-        self._scheduler.add_job(self._round, "interval", seconds=_ROUND_INTERVAL, id="round", max_instances=1)
-        # Not part of the tick: a git or a systemctl that hangs must not keep us from saying that we are alive.
-        self._scheduler.add_job(
-            self._inspect_targets,
-            "interval",
-            seconds=_INSPECT_INTERVAL,
-            id="inspection",
-            max_instances=1,
-            next_run_time=now,
-        )
-        self._scheduler.add_job(
-            self._write_series, "interval", seconds=WRITE_INTERVAL, id="history", max_instances=1, next_run_time=now
-        )
-        self._scheduler.start()
+        self.clock.begin()
+        # The inspection is not part of the round: a git or a systemctl that hangs must not keep us from saying that we are alive.
+        self._repeat("files", WATCH_INTERVAL, self._reloader.check_files)
+        self._repeat("round", _ROUND_INTERVAL, self._round)
+        self._repeat("inspection", _INSPECT_INTERVAL, self._inspect_targets, at_once=True)
+        self._repeat("history", WRITE_INTERVAL, self._write_series, at_once=True)
         sd_notify.notify("READY=1", self._reloader.systemd_status())
         counts = map(len, (self.config.sources, self.config.kpis, self.config.rules, self.config.plans))
         log.info("watching: %d sources, %d KPIs, %d rules, %d plans", *counts)
@@ -201,9 +191,9 @@ class Daemon:
         sd_notify.notify("STOPPING=1")
         await self._sampler.stop()
         self._source_judge.stop()
-        if self._scheduler.running:
-            logging.getLogger("apscheduler").setLevel(logging.CRITICAL)  # it calls the reads that it cancels errors
-            self._scheduler.shutdown(wait=False)
+        for task in self._periodic:
+            task.cancel()
+        await asyncio.gather(*self._periodic, return_exceptions=True)
         await self._reloader.stop()
         await self.rollback.stop()
         await self._journal_health.wait_for_alarm()
@@ -217,7 +207,7 @@ class Daemon:
         await self._history_saver.stop()
         if self._server is not None:
             await asyncio.to_thread(self._server.close)
-        await self.series_writer.stop(wall_clock(), self._sampler.states())
+        await self.series_writer.stop(self.clock(), self._sampler.states())
         self.close()
 
     def close(self) -> None:
@@ -243,6 +233,11 @@ class Daemon:
         if self._failure is not None:
             raise WatchdogError(f"{self._failure} — see the log; systemd starts the watchdog again")
 
+    def _repeat(
+        self, name: str, seconds: float, function: Callable[[], Awaitable[object]], *, at_once: bool = False
+    ) -> None:
+        self._periodic.append(asyncio.create_task(run_periodically(seconds, function, at_once=at_once), name=name))
+
     @property
     def port(self) -> int | None:
         return None if self._server is None else self._server.port
@@ -260,13 +255,13 @@ class Daemon:
     # ─ judging ─
 
     async def _judge_source(self, source: str) -> None:
-        await self.pipeline.prefetch(wall_clock(), source)
+        await self.pipeline.prefetch(self.clock(), source)
         await self._source_judge.judge(source)
 
     def _judge(self, *sources: str) -> None:
         try:
             with self.telemetry.evaluation_duration.time():
-                affected = self.pipeline.judge(wall_clock(), *sources)
+                affected = self.pipeline.judge(self.clock(), *sources)
         except JournalUnavailableError as error:  # nothing of it was written down: it is judged anew
             self._journal_health.record_failure(error)
             return
@@ -277,7 +272,7 @@ class Daemon:
     async def _write_series(self) -> bool:
         """True when all of it is written down."""
         try:
-            return await self.series_writer.write(wall_clock(), self._sampler.states())
+            return await self.series_writer.write(self.clock(), self._sampler.states())
         except JournalUnavailableError as error:  # it is written; what there is to say about it waits
             self._journal_health.record_failure(error)
             return False
@@ -285,23 +280,17 @@ class Daemon:
     # ─ the tick: patience, missing data, people, systemd ─
 
     async def _round(self) -> None:
-        now, monotonic = wall_clock(), time.monotonic()
-        if (
-            abs((now - self._last_round) - (monotonic - self._last_monotonic) * 1_000) > _CLOCK_JUMP
-            or now - self._last_round > _CLOCK_JUMP
-        ):
-            log.warning("the clock jumped, or the machine slept: timers start from here")
-            try:
-                self.pipeline.handle_clock_jump(now)
-                self.request_handler.extend_approvals(self._last_round, now)
-            except JournalUnavailableError as error:  # it is done at the next tick
-                self._journal_health.record_failure(error)
-                sd_notify.notify("WATCHDOG=1")
-                return
-        self._last_round, self._last_monotonic = now, monotonic
+        self._disruptions.notice()
+        now, self._last_round = self.clock(), time.monotonic()
         if not self._journal_health.check():
             return
-        for task in [*self._tasks, *self._sampler.tasks, *self.rollback.tasks, *self._reloader.failed_tasks]:
+        for task in [
+            *self._tasks,
+            *self._periodic,
+            *self._sampler.tasks,
+            *self.rollback.tasks,
+            *self._reloader.failed_tasks,
+        ]:
             if task.done() and not self._stop_requested.is_set():  # better a restart than half a watchdog
                 self._fail(f"{task.get_name()} broke")
                 log.critical("%s", self._failure, exc_info=None if task.cancelled() else task.exception())
@@ -328,15 +317,15 @@ class Daemon:
 
     def health(self) -> str | None:
         """What is wrong with ourselves; None when nothing is."""
-        late = wall_clock() - self._last_round
-        if late >= 10_000:
-            return f"the last tick was {late / 1_000:.0f} s ago"
+        late = time.monotonic() - self._last_round
+        if late >= _UNHEALTHY_AFTER:
+            return f"the last tick was {late:.0f} s ago"
         return self._journal_health.describe_problem() or launch.describe_problem()
 
     def _answer_request(self, request: Request) -> None:
-        ok, text = self.request_handler.answer(request, wall_clock())
+        ok, text = self.request_handler.answer(request, self.clock())
         with self.journal.transaction() as tx:
-            tx.requests.answer_request(request.id, ok, text, wall_clock())
+            tx.requests.answer_request(request.id, ok, text, self.clock())
         self._judge()
         self.outbox.notify_pending()
 
@@ -357,7 +346,7 @@ class Daemon:
     def _apply_config(self, config: Config) -> None:
         self.journal.probe()  # nothing is changed by half while it takes nothing
         self.config = config
-        self.pipeline.apply_config(config, wall_clock())
+        self.pipeline.apply_config(config, self.clock())
         self.outbox.channels, self.outbox.silent = config.channels, config.silent_channels
         tell_ended(self.journal, self.config, self._reloader.problems, self._notify)
         self._sampler.apply(config.sources)
@@ -370,7 +359,7 @@ class Daemon:
 
     def _notify(self, message: Message) -> None:
         with self.journal.transaction() as tx:
-            self.pipeline.incident_manager.notify(tx, message, wall_clock())
+            self.pipeline.incident_manager.notify(tx, message, self.clock())
         self.outbox.notify_pending()
 
     # ─ what the rollback needs of the rest ─
@@ -378,12 +367,12 @@ class Daemon:
     def _rollback_context(self) -> RollbackContext:
         def notify(message: Message) -> None:
             with self.journal.transaction() as tx:
-                self.pipeline.incident_manager.notify(tx, message, wall_clock())
+                self.pipeline.incident_manager.notify(tx, message, self.clock())
             self._loop.call_soon_threadsafe(self.outbox.notify_pending)
 
         def close_incident(run: PlanRun) -> bool:
             self.outbox.notify_pending()
-            return self.pipeline.close_incident_of(run, wall_clock())
+            return self.pipeline.close_incident_of(run, self.clock())
 
         def run_ended(target: str) -> None:
             self._inspector.note_run_ended(target)
@@ -391,7 +380,8 @@ class Daemon:
 
         return make_rollback_context(
             self.pipeline,
-            wall_clock,
+            self.clock,
+            lambda: self.clock.uncounted,
             offload=self._acting,
             executor=self._executor,
             notify=notify,
@@ -404,7 +394,7 @@ class Daemon:
         async def build() -> dict[str, object]:
             await self._standing.look(targets_to_show(self.config, self.journal))
             errors = self._sampler.errors()
-            known = build_status(self.config, self.pipeline, self.journal, errors, wall_clock(), self._standing.changes)
+            known = build_status(self.config, self.pipeline, self.journal, errors, self.clock(), self._standing.changes)
             return known | {"configuration": self.configuration, "history": self.series_writer.status()}
 
         return asyncio.run_coroutine_threadsafe(build(), self._loop).result(5)

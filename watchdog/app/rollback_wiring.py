@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection
 
 from watchdog.core.executor import Executor
-from watchdog.core.model import Millis, NotifyFunction
+from watchdog.core.model import Millis, NotifyFunction, Uncounted
 from watchdog.journal.runs import PlanRun
 from watchdog.pipeline.check_tracker import machine_configs_of_rules, machine_configs_of_trips, tripped_since
 from watchdog.pipeline.pipeline import Pipeline
@@ -17,6 +17,7 @@ from watchdog.rules.state_machine import MachineConfig, StateKey
 def make_rollback_context(
     pipeline: Pipeline,
     clock: Callable[[], Millis],
+    uncounted: Callable[[], Uncounted],
     *,
     offload: Callable[..., Awaitable[object]],
     executor: Executor,
@@ -53,6 +54,7 @@ def make_rollback_context(
         journal=journal,
         telemetry=pipeline.telemetry,
         clock=clock,
+        uncounted=uncounted,
         offload=offload,
         executor=executor,
         incident_machine_configs=configs_of_trips,

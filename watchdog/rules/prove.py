@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
-from watchdog.core.model import Millis, Verdict
-from watchdog.rules.state_machine import MachineConfig, MachineState, StateKey, advance, skip_gap
+from watchdog.core.model import Millis, Uncounted, Verdict
+from watchdog.rules.state_machine import MachineConfig, MachineState, StateKey, advance, shift_times, skip_gap
 
 
 class ProofResult(NamedTuple):
@@ -29,10 +29,14 @@ class ProofState:
     reason: str = "no evidence yet"
 
 
-def skip_proof_gap(state: ProofState, now: Millis) -> ProofState:
-    """After a suspend or a clock jump: the time in between is no evidence, and a clock set back hides none."""
-    machines = {key: skip_gap(machine, now) for key, machine in state.machines.items()}
-    return replace(state, since=min(state.since, now), last=now, machines=machines)
+def skip_uncounted(state: ProofState, uncounted: Uncounted, now: Millis) -> ProofState:
+    """After a clock was set, all times move along; what nobody watched is no evidence. `uncounted`: since the last evaluation."""
+    step = uncounted.steps
+    machines = {key: shift_times(machine, step) for key, machine in state.machines.items()}
+    last = state.last + step
+    if uncounted.standstill:
+        machines, last = {key: skip_gap(machine, now) for key, machine in machines.items()}, now
+    return replace(state, since=state.since + step, last=last, machines=machines)
 
 
 def prove(

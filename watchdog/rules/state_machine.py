@@ -196,6 +196,13 @@ def _with_data(
     return replace(updated, phase="easing", held=held, since=before.since if before.phase == "easing" else now)
 
 
+def shift_times(machine: MachineState, step: Millis) -> MachineState:
+    """The clock was set: nothing has come nearer by that, and nothing has gone."""
+    since, last = machine.since + step, machine.last + step
+    evidence, seen = (at and at + step for at in (machine.evidence, machine.seen))
+    return replace(machine, since=since, last=last, evidence=evidence, seen=seen)
+
+
 def skip_gap(machine: MachineState, now: Millis) -> MachineState:
     """After a restart, a suspend or a clock jump: the time in between counts neither as bad nor as good.
 
