@@ -109,7 +109,7 @@ class RandomPipeline:
             for _ in range(self.random.randint(1, 6)):
                 self.advance()
             match self.random.choice(
-                ["", "", "", "", "restart", "resume", "rest", "mute", "wake", "reload", "back", "ended"]
+                ["", "", "", "", "restart", "resume", "rest", "mute", "wake", "reload", "back", "asleep", "ended"]
             ):
                 case "restart":
                     self.journal.close()
@@ -124,12 +124,16 @@ class RandomPipeline:
                 case "mute":
                     self.pipeline.mute_rules("bot", self.random.choice([(), ("hold", "rec"), ("dd", "low", "peak")]))
                 case "wake":
-                    self.pipeline.handle_clock_jump(self.now)
+                    self.pipeline.handle_standstill(self.now, self.now)
                 case "reload":
                     self.pipeline.apply_config(config.load(self.folder, environ={}), self.now)
                 case "back":
-                    self.now += self.random.choice([-90_000, -2_500, 7_000])
-                    self.pipeline.handle_clock_jump(self.now)
+                    step = self.random.choice([-90_000, -2_500, 7_000])
+                    self.now += step
+                    self.pipeline.follow_clock_step(step, self.now)
+                case "asleep":
+                    self.now += 40_000
+                    self.pipeline.handle_standstill(self.now - 40_000, self.now)
                 case "ended":
                     for run in self.journal.runs.list_unfinished("bot"):
                         with self.journal.transaction() as tx:

@@ -249,12 +249,11 @@ def test_a_clock_that_is_set_back_keeps_nothing_waiting_for_a_time_that_was_wron
         tx.messages.enqueue(Message("warn", "written by the wrong clock"), ["chat"], harness.now)
         tx.suppressions.add_suppression("hold", "bot", harness.now + 5 * MINUTE, "ann", harness.now)
 
-    harness.now = right
-    harness.pipeline.handle_clock_jump(harness.now)
+    harness.set_clock(right - harness.now)
     harness.rounds(3)
     assert harness.journal.messages.next_due()["chat"] <= harness.now
     harness.now += 11 * MINUTE
-    harness.pipeline.handle_clock_jump(harness.now)
+    harness.pipeline.handle_standstill(harness.now - 11 * MINUTE, harness.now)
     harness.rounds(10, error_ratio=0.5)
     assert [run.plan for run in harness.runs] == ["ladder"]
     assert harness.journal.suppressions.find_active("hold", "bot", harness.now) is None

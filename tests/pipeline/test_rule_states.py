@@ -73,18 +73,17 @@ def test_a_whole_night_ok_pending_firing_easing_ok_through_restart_reload_lost_d
     harness.rounds(5, error_ratio=0.01)
     assert get_machine(harness, "errors").phase == "easing"
     harness.now += 3_600 * SECOND  # the machine slept
-    harness.pipeline.handle_clock_jump(harness.now)
+    harness.pipeline.handle_standstill(harness.now - 3_600 * SECOND, harness.now)
     harness.rounds(3)
     assert get_machine(harness, "errors").phase == "easing"  # an hour of sleep is no hour of health
-    harness.now -= 1_800 * SECOND  # and somebody set the clock back
-    harness.pipeline.handle_clock_jump(harness.now)
+    harness.set_clock(-1_800 * SECOND)  # and somebody set the clock back
     harness.rounds(2)
     assert get_machine(harness, "errors").phase == "easing"
     harness.rounds(3)
     assert get_machine(harness, "errors").phase == "ok"
     assert harness.message_titles() == [
         "bot: errors tripped",
-        "bot: errors recovered, incident 1 closed after 30 m 46 s",
+        "bot: errors recovered, incident 1 closed after 1 h 46 s",
     ]
     assert harness.incident is None
 

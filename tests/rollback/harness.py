@@ -15,7 +15,7 @@ from typing import Any
 
 from watchdog.actions.values.editor import get_values
 from watchdog.core.executor import DirectExecutor
-from watchdog.core.model import JsonObject, Message, Millis, Outcome, Verdict
+from watchdog.core.model import JsonObject, Message, Millis, Outcome, Uncounted, Verdict
 from watchdog.core.offload import ThreadOffload
 from watchdog.core.target import Target
 from watchdog.core.telemetry import Telemetry
@@ -152,6 +152,7 @@ class RollbackHarness:
     def __init__(self, make_folder: Path, *, now: Millis = START) -> None:
         self.folder = make_folder
         self.now = now
+        self.uncounted = Uncounted()
         self.crash_points = CrashPoints()
         self.journal = CrashingJournal(make_folder / "journal.db", self.crash_points)
         self.telemetry = Telemetry("test")
@@ -271,6 +272,18 @@ class RollbackHarness:
 
     # time
 
+    def sleep(self, span: Millis) -> None:
+        """The machine does: nobody watches."""
+        self.now += span
+        self.uncounted = self.uncounted._replace(standstill=self.uncounted.standstill + span)
+
+    def set_clock(self, step: Millis) -> None:
+        """Somebody sets the machine's clock."""
+        with self.journal.transaction() as tx:
+            tx.follow_clock_step(step, self.now, 0)
+        self.now += step
+        self.uncounted = self.uncounted._replace(steps=self.uncounted.steps + step)
+
     async def advance_until(self, condition: Callable[[], object], seconds: float = 120, *, step: Millis = 500) -> None:
         """Moves the clock until the fact is there; fails when that takes longer than `seconds` of its time."""
         end = self.now + round(seconds * 1_000)
@@ -342,6 +355,7 @@ class RollbackHarness:
             rule_machine_configs=self._get_named_terms,
             mute_rules=lambda _, names: self._mute(names),
             hold_reason=lambda _: self.hold_reason,
+            uncounted=lambda: self.uncounted,
             backup_folder=self.folder / ".backups",
             tripped_since=self._get_tripped_rule,
         )

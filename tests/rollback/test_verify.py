@@ -377,22 +377,43 @@ async def wait_real_time(fact: Callable[[], object]) -> None:
 # ─ time that nobody watched ─
 
 
-async def jump_clock(harness: RollbackHarness, run: int, when: Callable[[], object], by: int) -> None:
+async def disrupt(
+    harness: RollbackHarness, run: int, when: Callable[[], object], *disruptions: Callable[[], None]
+) -> None:
+    """Each of them a second after the one before."""
     harness.start_targets()
     await harness.advance_until(when)
-    harness.now += by
+    for disruption in disruptions:
+        disruption()
+        after = harness.now + 1_000
+        await harness.advance_until(lambda after=after: harness.now >= after)  # type: ignore[misc]
     await harness.advance_until_ended(run)
     await harness.stop()
 
 
-@pytest.mark.parametrize("by", [3_600_000, -3_600_000], ids=["asleep for an hour", "set back by an hour"])
-def test_a_clock_that_jumps_counts_neither_towards_giving_up_nor_against_the_proof(
-    harness: RollbackHarness, by: int
-) -> None:
-    harness.errors_outcome = lambda _: "nodata" if abs(harness.now - START) < 15_000 else "ok"
+HOUR = 3_600_000
+
+
+@pytest.mark.parametrize("steps", [[-HOUR], [-20_000], [-1_000], [20_000], [HOUR], [30 * 24 * HOUR], [HOUR, -2 * HOUR]])
+def test_setting_the_clock_changes_nothing_of_a_verify(harness: RollbackHarness, steps: list[int]) -> None:
+    """What is `quiet` and `give_up` on the way to a proof takes as long as ever."""
+    harness.errors_outcome = lambda _: "nodata" if harness.now - START - harness.uncounted.total < 15_000 else "ok"
+    harness.plans["ladder"] = make_repair(verify={"settle": "4s", "quiet": "5s", "give_up": "30s", "watch": "8s"})
+    run = harness.queue_run()
+    set_clock = [partial(harness.set_clock, step) for step in steps]
+
+    asyncio.run(disrupt(harness, run, lambda: harness.now >= START + 12_000, *set_clock))
+
+    assert (harness.get_run(run).outcome, harness.get_run(run).level) == ("proven", 0)
+    took = (harness.get_run(run).ended or 0) - START - sum(steps)
+    assert 15_000 + 5_000 + 8_000 <= took <= 32_000
+
+
+def test_an_hour_asleep_counts_neither_towards_giving_up_nor_against_the_proof(harness: RollbackHarness) -> None:
+    harness.errors_outcome = lambda _: "nodata" if harness.now - START < 15_000 else "ok"
     run = harness.queue_run()
 
-    asyncio.run(jump_clock(harness, run, lambda: harness.now >= START + 12_000, by))
+    asyncio.run(disrupt(harness, run, lambda: harness.now >= START + 12_000, partial(harness.sleep, HOUR)))
 
     assert (harness.get_run(run).outcome, harness.get_run(run).level) == ("proven", 0)
 
@@ -402,7 +423,7 @@ def test_an_hour_asleep_is_no_hour_of_quiet(harness: RollbackHarness) -> None:
     harness.plans["ladder"] = make_repair(verify={"settle": "0s", "quiet": "10s", "give_up": "1m"})
     run = harness.queue_run()
 
-    asyncio.run(jump_clock(harness, run, lambda: harness.now >= START + 3_000, 3_600_000))
+    asyncio.run(disrupt(harness, run, lambda: harness.now >= START + 3_000, partial(harness.sleep, HOUR)))
 
     assert harness.get_run(run).outcome == "proven"
     assert (harness.get_run(run).ended or 0) - START > 3_600_000 + 9_000
@@ -412,7 +433,7 @@ def test_an_hour_asleep_is_no_hour_of_watch(harness: RollbackHarness) -> None:
     with_relapse(harness)
     run = harness.queue_run()
 
-    asyncio.run(jump_clock(harness, run, lambda: harness.get_run(run).status == "watching", 3_600_000))
+    asyncio.run(disrupt(harness, run, lambda: harness.get_run(run).status == "watching", partial(harness.sleep, HOUR)))
 
     assert (harness.get_run(run).outcome, harness.get_run(run).level) == ("proven", 1)
 

@@ -255,8 +255,9 @@ def test_a_weekend_is_slept_through_and_monday_is_not(make_harness: MakeHarness)
     assert harness.outcomes() == []
     assert not harness.is_firing("spread")
 
+    friday = harness.now
     harness.now = int(datetime(2024, 3, 18, 6, 59, 30, tzinfo=UTC).timestamp() * 1_000)  # Monday
-    harness.pipeline.handle_clock_jump(harness.now)
+    harness.pipeline.handle_standstill(friday, harness.now)
     harness.advance_seconds(29, spread_ratio=0.05)
     assert harness.outcomes() == []
     harness.advance_until(lambda: ("halt", "proven") in harness.outcomes(), 10)

@@ -107,6 +107,11 @@ class PipelineHarness:
         standing = find_standing(self.journal, incident.target, target, DirectExecutor(), incident.id)
         return [f"still {line}" for line in describe_standing(standing, lambda one: one.by_hand)]
 
+    def set_clock(self, step: Millis) -> None:
+        """Somebody sets the machine's clock."""
+        self.now += step
+        self.pipeline.follow_clock_step(step, self.now)
+
     def restart(self, downtime: Millis = SECOND) -> None:
         """kill -9 and a new process."""
         self.journal.close()

@@ -65,11 +65,15 @@ class FakeReceiver:
     deliver: Deliver
     on_close: Callable[[], object]
     closed: threading.Event = field(default_factory=threading.Event)
+    steps: list[Millis] = field(default_factory=list)
 
     def close(self) -> None:
         assert not self.closed.is_set(), "closed twice"
         self.on_close()
         self.closed.set()
+
+    def shift_times(self, step: Millis) -> None:
+        self.steps.append(step)
 
     def send(self, value: float, **state: Any) -> None:
         self.deliver([Sample("pushed", (), 1_000, value)], state)

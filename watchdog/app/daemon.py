@@ -1,24 +1,22 @@
-"""Builds everything once and keeps it going: the scheduler, the signals, systemd, and the only clock."""
+"""Builds everything once and keeps it going: the rounds, the signals, systemd, and the only clock."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import time
-from collections.abc import Collection, Mapping
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
-
-from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from watchdog import __version__
 from watchdog.app.deploy_watch import TargetInspector
+from watchdog.app.disruptions import Disruptions
 from watchdog.app.ended_topics import tell_ended
 from watchdog.app.journal_health import JournalHealth
 from watchdog.app.latch_watch import LatchWatch
 from watchdog.app.own_journal import make_own
+from watchdog.app.periodic import run_periodically
 from watchdog.app.reload import WATCH_INTERVAL, Reloader
 from watchdog.app.reload_guard import BY_START, ReloadGuard
 from watchdog.app.requests import RequestHandler
@@ -30,6 +28,7 @@ from watchdog.app.slow_requests import SlowRequests
 from watchdog.app.source_judge import SourceJudge
 from watchdog.app.standing_watch import StandingWatch
 from watchdog.app.status import build_status, targets_to_show
+from watchdog.app.steady_clock import SteadyClock
 from watchdog.config import Config, FileStats, find_files, load, stat_files
 from watchdog.core.errors import WatchdogError
 from watchdog.core.executor import owner_executor
@@ -57,13 +56,9 @@ from watchdog.worker import launch
 from watchdog.worker.client import WorkerExecutor
 
 _ROUND_INTERVAL = 1.0
-_CLOCK_JUMP = 30_000
-"""ms: when the wall clock and the steady clock disagree by more, or a tick is late by more, it counts as a restart."""
 _INSPECT_INTERVAL = 5.0
-
-
-def wall_clock() -> Millis:
-    return time.time_ns() // 1_000_000
+_UNHEALTHY_AFTER = 10.0
+"""s since the last round."""
 
 
 class Daemon:
@@ -93,22 +88,23 @@ class Daemon:
                 f"{self.config.state} is in use by process {self._lock.holder_pid()} — stop that one first"
             )
         self._executor = WorkerExecutor()
+        self.clock = clock = SteadyClock()
         try:
             # The loop stands still while it waits for somebody else's transaction: not for long.
             self.journal = open_journal(self.config.state, busy_timeout=3.0)
-            self.configuration = make_own(self.journal, self._lock, path, self.config.state, environ, wall_clock())
+            self.configuration = make_own(self.journal, self._lock, path, self.config.state, environ, self.clock())
             self.telemetry = Telemetry(__version__)
             self._standing = StandingWatch(
-                self.journal, self._executor, lambda: self.config.targets, wall_clock, self._plan_now
+                self.journal, self._executor, lambda: self.config.targets, clock, self._plan_now
             )
             self.series_writer = SeriesWriter(self.config, self.telemetry, self._notify)
-            self._reload_guard = ReloadGuard(self.journal, find_files(path).folder, wall_clock)
+            self._reload_guard = ReloadGuard(self.journal, find_files(path).folder, clock)
             self._reload_guard.begin(self.config)
             self.pipeline = Pipeline(
                 self.config,
                 self.journal,
                 self.telemetry,
-                wall_clock(),
+                self.clock(),
                 automatic_plans=automatic_plans,
                 restore_history=self.series_writer.restore,
                 describe_left=self._standing.describe_left,
@@ -125,22 +121,22 @@ class Daemon:
         self._reloading = ThreadOffload(None, "reloading")
         self._acting = ThreadOffload(32, "acting")
         self._sending = ThreadOffload(4, "sending")
-        self._last_round = wall_clock()
-        self._last_monotonic = time.monotonic()
+        self._last_round = time.monotonic()
         self.outbox = OutboxSender(
-            *(self.journal, self.telemetry, wall_clock, self._sending, self.config.channels),
+            *(self.journal, self.telemetry, clock, self._sending, self.config.channels),
             describe_incident=self.pipeline.describe_incident,
         )
         self.outbox.silent = self.config.silent_channels
-        self.journal_health = JournalHealth(self.journal, self._lock, self.outbox, self._notify, wall_clock, self._fail)
-        self._inspector = TargetInspector(self.journal, wall_clock, self._notify, self._executor)
+        self.journal_health = JournalHealth(self.journal, self._lock, self.outbox, self._notify, clock, self._fail)
+        self._inspector = TargetInspector(self.journal, clock, self._notify, self._executor)
         self._latches = LatchWatch(
-            self.pipeline, self._executor, self._inspector.offload, wall_clock, self._notify, self._lock
+            self.pipeline, self._executor, self._inspector.offload, clock, self._notify, self._lock
         )
         self.rollback = RollbackRunner(
             make_rollback_context(
                 self.pipeline,
-                wall_clock,
+                clock,
+                lambda: clock.uncounted,
                 offload=self._acting,
                 executor=self._executor,
                 notify_pending=lambda: self._loop.call_soon_threadsafe(self.outbox.notify_pending),
@@ -163,23 +159,32 @@ class Daemon:
         )
         self._broker_end_told = False
         slow = {SAVE_HISTORY: self._save_history, RELOAD: self._reloader.answer}
-        self._slow_requests = SlowRequests(slow, self.journal, wall_clock)
+        self._slow_requests = SlowRequests(slow, self.journal, clock)
         self._stop_requested = asyncio.Event()
         self._failure: str | None = None
-        self._queries = QueryProcess(wall_clock, self.series_writer.path, self._copy_series_threadsafe)
+        self._queries = QueryProcess(clock, self.series_writer.path, self._copy_series_threadsafe)
         self._server: WebServer | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._scheduler = AsyncIOScheduler(timezone="UTC", job_defaults={"coalesce": True, "misfire_grace_time": None})
-        logging.getLogger("apscheduler").setLevel(logging.ERROR)
+        self._periodic: list[asyncio.Task[None]] = []
         self._source_judge = SourceJudge(self._judge)
         self._sampler = Sampler(
             self.pipeline,
             self.telemetry,
-            wall_clock,
+            clock,
             self._judge_source,
             self.series_writer.restored_states,
             self.pipeline.store.retention_of,
         )
+        self._disruptions = Disruptions(
+            self.clock,
+            self.pipeline,
+            self.series_writer,
+            self._sampler,
+            self.request_handler,
+            self.journal_health,
+            self._notify,
+        )
+        self._sampler.notice_disruption = self._disruptions.notice
 
     # ─ life ─
 
@@ -190,33 +195,21 @@ class Daemon:
         if web:
             self._start_web()
         self.telemetry.reload_ok.set(1)
-        self.request_handler.extend_approvals(self._lock.last_heartbeat, wall_clock())
+        self.request_handler.extend_approvals(self._lock.last_heartbeat, self.clock())
         # What is under way is carried out to its end, or ends in a page, even where its target has another name by now.
         for target in dict.fromkeys([*self.config.targets, *self.journal.runs.list_targets_with_unfinished_runs()]):
             self.rollback.start_target(target)
-        self.outbox.resume(wall_clock())
+        self.outbox.resume(self.clock())
         self._tasks.append(asyncio.create_task(self.outbox.run(), name="outbox"))
         self._reload_guard.tell_start(self.config, self._notify)
         tell_ended(self.journal, self.config, self._reloader.problems, self._notify)
         self._sampler.apply(self.config.sources)
-        now = datetime.now(UTC)
-        self._scheduler.add_job(
-            self._reloader.check_files, "interval", seconds=WATCH_INTERVAL, id="files", max_instances=1
-        )
-        self._scheduler.add_job(self._round, "interval", seconds=_ROUND_INTERVAL, id="round", max_instances=1)
-        # Not part of the tick: a git or a systemctl that hangs must not keep us from saying that we are alive.
-        self._scheduler.add_job(
-            self._inspect_targets,
-            "interval",
-            seconds=_INSPECT_INTERVAL,
-            id="inspection",
-            max_instances=1,
-            next_run_time=now,
-        )
-        self._scheduler.add_job(
-            self._write_series, "interval", seconds=WRITE_INTERVAL, id="history", max_instances=1, next_run_time=now
-        )
-        self._scheduler.start()
+        self.clock.begin()
+        # The inspection is not part of the round: a git or a systemctl that hangs must not keep us from saying that we are alive.
+        self._repeat("files", WATCH_INTERVAL, self._reloader.check_files)
+        self._repeat("round", _ROUND_INTERVAL, self._round)
+        self._repeat("inspection", _INSPECT_INTERVAL, self._inspect_targets, at_once=True)
+        self._repeat("history", WRITE_INTERVAL, self._write_series, at_once=True)
         sd_notify.notify("READY=1", self._reloader.systemd_status())
         counts = map(len, (self.config.sources, self.config.kpis, self.config.rules, self.config.plans))
         log.info("watching: %d sources, %d KPIs, %d rules, %d plans", *counts)
@@ -226,9 +219,9 @@ class Daemon:
         sd_notify.notify("STOPPING=1")
         await self._sampler.stop()
         self._source_judge.stop()
-        if self._scheduler.running:
-            logging.getLogger("apscheduler").setLevel(logging.CRITICAL)  # it calls the reads that it cancels errors
-            self._scheduler.shutdown(wait=False)
+        for task in self._periodic:
+            task.cancel()
+        await asyncio.gather(*self._periodic, return_exceptions=True)
         await self._reloader.stop()
         await self.rollback.stop()
         await self.journal_health.wait_for_alarm()
@@ -242,7 +235,7 @@ class Daemon:
         await self._slow_requests.stop()
         if self._server is not None:
             await asyncio.to_thread(self._server.close)
-        await self.series_writer.stop(wall_clock(), self._sampler.states())
+        await self.series_writer.stop(self.clock(), self._sampler.states())
         self.close()
 
     def close(self) -> None:
@@ -268,6 +261,11 @@ class Daemon:
         if self._failure is not None:
             raise WatchdogError(f"{self._failure} — see the log; systemd starts the watchdog again")
 
+    def _repeat(
+        self, name: str, seconds: float, function: Callable[[], Awaitable[object]], *, at_once: bool = False
+    ) -> None:
+        self._periodic.append(asyncio.create_task(run_periodically(seconds, function, at_once=at_once), name=name))
+
     @property
     def port(self) -> int | None:
         return None if self._server is None else self._server.port
@@ -288,13 +286,13 @@ class Daemon:
     # ─ judging ─
 
     async def _judge_source(self, source: str) -> None:
-        await self.pipeline.prefetch(wall_clock(), source)
+        await self.pipeline.prefetch(self.clock(), source)
         await self._source_judge.judge(source)
 
     def _judge(self, *sources: str) -> None:
         try:
             with self.telemetry.evaluation_duration.time():
-                affected = self.pipeline.judge(wall_clock(), *sources)
+                affected = self.pipeline.judge(self.clock(), *sources)
         except JournalUnavailableError as error:  # nothing of it was written down: it is judged anew
             self.journal_health.record_failure(error)
             return
@@ -303,14 +301,14 @@ class Daemon:
             self.outbox.notify_pending()
 
     async def _save_history(self, _: Request) -> tuple[bool, str]:
-        now = wall_clock()
+        now = self.clock()
         written = await self._write_series()
         return written, str(now) if written else "it could not be written down, or none is kept (history: off)"
 
     async def _write_series(self) -> bool:
         """True when all of it is written down."""
         try:
-            return await self.series_writer.write(wall_clock(), self._sampler.states())
+            return await self.series_writer.write(self.clock(), self._sampler.states())
         except JournalUnavailableError as error:  # it is written; what there is to say about it waits
             self.journal_health.record_failure(error)
             return False
@@ -318,24 +316,12 @@ class Daemon:
     # ─ the tick: patience, missing data, people, systemd ─
 
     async def _round(self) -> None:
-        now, monotonic = wall_clock(), time.monotonic()
-        if (
-            abs((now - self._last_round) - (monotonic - self._last_monotonic) * 1_000) > _CLOCK_JUMP
-            or now - self._last_round > _CLOCK_JUMP
-        ):
-            log.warning("the clock jumped, or the machine slept: timers start from here")
-            try:
-                self.pipeline.handle_clock_jump(now)
-                self.request_handler.extend_approvals(self._last_round, now)
-            except JournalUnavailableError as error:  # it is done at the next tick
-                self.journal_health.record_failure(error)
-                sd_notify.notify("WATCHDOG=1")
-                return
-        self._last_round, self._last_monotonic = now, monotonic
+        self._disruptions.notice()
+        now, self._last_round = self.clock(), time.monotonic()
         if not self.journal_health.check():
             return
         broken = [*self._reloader.failed_tasks, *self._slow_requests.failed_tasks]
-        for task in [*self._tasks, *self._sampler.tasks, *self.rollback.tasks, *broken]:
+        for task in [*self._tasks, *self._periodic, *self._sampler.tasks, *self.rollback.tasks, *broken]:
             if task.done() and not self._stop_requested.is_set():  # better a restart than half a watchdog
                 self._fail(f"{task.get_name()} broke")
                 log.critical("%s", self._failure, exc_info=None if task.cancelled() else task.exception())
@@ -360,16 +346,16 @@ class Daemon:
 
     def health(self) -> str | None:
         """What is wrong with ourselves; None when nothing is."""
-        late = wall_clock() - self._last_round
-        if late >= 10_000:
-            return f"the last tick was {late / 1_000:.0f} s ago"
+        late = time.monotonic() - self._last_round
+        if late >= _UNHEALTHY_AFTER:
+            return f"the last tick was {late:.0f} s ago"
         problem = self.journal_health.describe_problem() or launch.describe_problem()
         return problem or self._reload_guard.describe_problem()
 
     def _answer_request(self, request: Request) -> None:
-        ok, text = self.request_handler.answer(request, wall_clock())
+        ok, text = self.request_handler.answer(request, self.clock())
         with self.journal.transaction() as tx:
-            tx.requests.answer_request(request.id, ok, text, wall_clock())
+            tx.requests.answer_request(request.id, ok, text, self.clock())
         self._judge()
         self.outbox.notify_pending()
 
@@ -390,8 +376,8 @@ class Daemon:
     def _apply_config(self, config: Config, removed: str) -> None:
         self.journal.probe()  # nothing is changed by half while it takes nothing
         self.config = config
-        self.pipeline.apply_config(config, wall_clock(), removed)
-        self.outbox.apply_channels(config.channels, config.silent_channels, wall_clock())
+        self.pipeline.apply_config(config, self.clock(), removed)
+        self.outbox.apply_channels(config.channels, config.silent_channels, self.clock())
         tell_ended(self.journal, self.config, self._reloader.problems, self._notify)
         self._sampler.apply(config.sources)
         self._executor.warm_up_soon(config.targets.values())
@@ -403,7 +389,7 @@ class Daemon:
 
     def _notify(self, message: Message) -> None:
         with self.journal.transaction() as tx:
-            self.pipeline.incident_manager.notify(tx, message, wall_clock())
+            self.pipeline.incident_manager.notify(tx, message, self.clock())
         self.outbox.notify_pending()
 
     # ─ from other threads ─
@@ -412,7 +398,7 @@ class Daemon:
         async def build() -> dict[str, object]:
             await self._standing.look(targets_to_show(self.config, self.journal))
             errors = self._sampler.errors()
-            known = build_status(self.config, self.pipeline, self.journal, errors, wall_clock(), self._standing.changes)
+            known = build_status(self.config, self.pipeline, self.journal, errors, self.clock(), self._standing.changes)
             files = {"lost": list(map(str, self._reload_guard.lost)), "refused": self._reloader.describe_files()}
             more = {"configuration": self.configuration, "history": self.series_writer.status(), "files": files}
             return known | more

@@ -12,8 +12,8 @@ _START_GAP: Millis = 10
 
 
 class ReadSchedule:
-    """Every so many milliseconds, from a place in the interval that the source's name decides. Times are seconds of the day's
-    clock."""
+    """Every so many milliseconds, from a place in the interval that the source's name decides. Times are seconds of the
+    daemon's clock."""
 
     __slots__ = ("_period", "_phase", "_start_spread")
 

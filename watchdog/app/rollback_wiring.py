@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection
 from watchdog.app.deploy_watch import TargetInspector
 from watchdog.app.standing_watch import StandingWatch
 from watchdog.core.executor import Executor
-from watchdog.core.model import Message, Millis
+from watchdog.core.model import Message, Millis, Uncounted
 from watchdog.journal.runs import PlanRun
 from watchdog.pipeline.check_tracker import machine_configs_of_rules, machine_configs_of_trips, tripped_since
 from watchdog.pipeline.pipeline import Pipeline
@@ -19,6 +19,7 @@ from watchdog.rules.state_machine import MachineConfig, StateKey
 def make_rollback_context(
     pipeline: Pipeline,
     clock: Callable[[], Millis],
+    uncounted: Callable[[], Uncounted],
     *,
     offload: Callable[..., Awaitable[object]],
     executor: Executor,
@@ -67,6 +68,7 @@ def make_rollback_context(
         journal=journal,
         telemetry=pipeline.telemetry,
         clock=clock,
+        uncounted=uncounted,
         offload=offload,
         executor=executor,
         incident_machine_configs=configs_of_trips,

@@ -8,12 +8,11 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, cast
+from typing import Protocol, cast
 
+from watchdog.app.deliveries import MAX_WAITING, Deliveries, Delivery
 from watchdog.app.read_schedule import ReadSchedule
 from watchdog.core.errors import SourceError
 from watchdog.core.executor import call_deadline
@@ -31,8 +30,6 @@ _RECEIVER_TIMEOUT = 10.0
 """s to open a receiver, or to close it."""
 _RECEIVER_CHECK_INTERVAL = 5.0
 """s, at most, between two checks whether a receiver is open and has delivered."""
-_MAX_WAITING = 256
-"""Deliveries of a source that wait at most. A newer one stands for all before it, so the oldest are passed over."""
 _EMPTY_STATE = "{}"
 
 
@@ -48,46 +45,6 @@ class SampleSink(Protocol):
 
 
 _Admit = Callable[[Iterable[Sample], Millis], tuple[list[Sample], Cut | None]]
-
-
-class _Delivery(NamedTuple):
-    samples: list[Sample]
-    cut: Cut | None
-    """What of them was left out."""
-    state: str
-    """JSON."""
-    at: float
-    """Monotonic s: when the read began; when it was delivered."""
-
-
-class _Deliveries:
-    """What one receiver has delivered and nobody has taken yet; put in by its threads, taken out in the loop."""
-
-    def __init__(self) -> None:
-        self._waiting: deque[_Delivery] = deque(maxlen=_MAX_WAITING)
-        self._any = asyncio.Event()
-        self._woken = False
-        self.overrun = False
-        """Whether any was passed over."""
-
-    def put(self, delivery: _Delivery, loop: asyncio.AbstractEventLoop) -> int:
-        """How many wait now."""
-        self.overrun |= len(self._waiting) == _MAX_WAITING
-        self._waiting.append(delivery)
-        if not self._woken:  # a flood of deliveries is no flood of wake-ups
-            self._woken = True
-            with suppress(RuntimeError):  # the loop has ended, and we with it
-                loop.call_soon_threadsafe(self._any.set)
-        return len(self._waiting)
-
-    async def wait(self) -> None:
-        await self._any.wait()
-        self._any.clear()
-        self._woken = False
-
-    def take(self) -> _Delivery | None:
-        """The oldest; None when there is none."""
-        return self._waiting.popleft() if self._waiting else None
 
 
 @dataclass
@@ -116,7 +73,7 @@ class _RunningSource:
     """That of a receiver, from its opening to its end."""
     heard_at: float = 0.0
     """Monotonic s of the last delivery, or of the opening."""
-    deliveries: _Deliveries = field(default_factory=_Deliveries)
+    deliveries: Deliveries = field(default_factory=Deliveries)
     taken_away: bool = False
     """By a reload that has put none in its place."""
 
@@ -148,6 +105,11 @@ class Sampler:
         self._clock = clock
         self._judge = judge
         self._retention_of = retention_of
+        self.notice_disruption: Callable[[], None] = lambda: None
+        """Called ahead of each read and of what it brings: calls `begin_anew` when time has not gone on evenly."""
+        self._disruptions = 0
+        self._not_before = 0.0
+        """Loop's s: reads wait until then."""
         self._offload = ThreadOffload(None, "sampling")
         self._running: dict[str, _RunningSource] = {}
         self._states = dict(restored_states)
@@ -167,6 +129,20 @@ class Sampler:
                 self._begin(_RunningSource(name, source, limiter, Relabeling.of(source)), len(sources))
             else:
                 self._running[name].limiter.recount()  # other windows may look back at its samples now
+
+    def begin_anew(self, step: Millis, settle: float) -> None:
+        """The clock was set by `step`, or nobody has watched: all are asked anew, in `settle` seconds at the earliest. A read that
+        is under way counts for nothing: it is of another time."""
+        loop = asyncio.get_running_loop()
+        self._disruptions += 1
+        self._not_before = loop.time() + settle
+        for running in self._running.values():
+            running.due, running.heard_at = None, time.monotonic()
+            if step and running.receiver is not None:
+                running.receiver.shift_times(step)
+            if running.schedule is not None and running.timer is not None and loop.time() < running.timer.when():
+                running.timer.cancel()
+                self._read_later(running, running.schedule)
 
     def errors(self) -> dict[str, str | None]:
         """Source → why it is down, None when it is up; without those of which nothing is known yet."""
@@ -221,7 +197,7 @@ class Sampler:
         known = self._states.get(running.name)
         return known.text if known is not None and known.identity == _identity_of(running.source) else _EMPTY_STATE
 
-    def _keep(self, running: _RunningSource, delivery: _Delivery, now: Millis) -> None:
+    def _keep(self, running: _RunningSource, delivery: Delivery, now: Millis) -> None:
         """Samples and the state that stands for them, in one go: whoever looks sees both, or neither."""
         try:
             self._sink.note_cut(running.name, delivery.cut, now)
@@ -249,13 +225,13 @@ class Sampler:
 
     def _read_later(self, running: _RunningSource, schedule: ReadSchedule) -> None:
         """By timers of the loop's own: a scheduler that is asked a thousand times a second costs a fifth of all the work."""
-        now = time.time()
+        loop, now = asyncio.get_running_loop(), self._clock() / 1_000
         running.due = schedule.next_time(running.due, now)
 
         def begin() -> None:
             running.reading = asyncio.create_task(self._read_once(running, schedule))
 
-        running.timer = asyncio.get_running_loop().call_later(running.due - now, begin)
+        running.timer = loop.call_at(max(loop.time() + running.due - now, self._not_before), begin)
 
     async def _read_once(self, running: _RunningSource, schedule: ReadSchedule) -> None:
         try:
@@ -266,6 +242,10 @@ class Sampler:
             self._read_later(running, schedule)
 
     async def _sample(self, running: _RunningSource) -> None:
+        self.notice_disruption()
+        disruptions = self._disruptions
+        if asyncio.get_running_loop().time() < self._not_before:
+            return
         source, now, started = cast(PulledSource, running.source), self._clock(), time.monotonic()  # see _begin
         deadline = source.deadline / 1_000 + _DEADLINE_SLACK
         call_deadline.set(started + deadline)
@@ -282,6 +262,9 @@ class Sampler:
         except Exception as bug:  # one source with a mistake of ours in it is no reason to lose the others
             log.exception("source %s", running.name)
             error_text = f"internal error: {bug!r}"
+        self.notice_disruption()
+        if disruptions != self._disruptions:
+            return
         if self._running.get(running.name) is not running:
             return  # a reload has taken it away or made another of it meanwhile
         if result is None:
@@ -321,7 +304,7 @@ class Sampler:
         def deliver(samples: Sequence[Sample], state: SourceState) -> int:
             text = _to_json(state)
             at = time.monotonic()
-            return running.deliveries.put(_Delivery(*running.admit(samples, self._clock()), text, at), loop)
+            return running.deliveries.put(Delivery(*running.admit(samples, self._clock()), text, at), loop)
 
         def open_it(state: str) -> None:
             running.receiver = source.receive(running.name, json.loads(state), deliver, self._clock)
@@ -345,6 +328,7 @@ class Sampler:
         """One after another: each is judged before the next one is seen."""
         while True:
             await running.deliveries.wait()
+            self.notice_disruption()
             while (delivery := running.deliveries.take()) is not None:
                 running.heard_at = time.monotonic()
                 self._keep(running, delivery, self._clock())
@@ -358,7 +342,7 @@ class Sampler:
     def _keep_undelivered(self, running: _RunningSource) -> None:
         """What was delivered until the closing is not lost: the next receiver goes on from there."""
         successor = self._running.get(running.name)
-        for _ in range(_MAX_WAITING):  # one that never ceases is not waited for
+        for _ in range(MAX_WAITING):  # one that never ceases is not waited for
             if (delivery := running.deliveries.take()) is None:
                 return
             if successor is None and running.taken_away:
@@ -401,12 +385,12 @@ def _identity_of(source: Source) -> str:
     return source.identity if kind is None else f"{kind} {source.identity}"
 
 
-def _read(source: PulledSource, admit: _Admit, state: str, cache: SourceCache, now: Millis) -> _Delivery:
+def _read(source: PulledSource, admit: _Admit, state: str, cache: SourceCache, now: Millis) -> Delivery:
     """In a thread. A read that fails leaves nothing behind but its cache."""
     after: SourceState = json.loads(state)
     at = time.monotonic()
     samples, cut = admit(source.read(after, cache, now), now)
-    return _Delivery(samples, cut, _to_json(after), at)
+    return Delivery(samples, cut, _to_json(after), at)
 
 
 def _to_json(state: SourceState) -> str:

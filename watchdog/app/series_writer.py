@@ -80,6 +80,11 @@ class SeriesWriter:
             del self._unsaid[0]
         return written
 
+    def shift(self, step: Millis) -> None:
+        """The clock was set, and the store has moved along."""
+        if self._write_buffer is not None:
+            self._write_buffer.shift(step)
+
     async def stop(self, now: Millis, states: Mapping[str, StateSnapshot] = NO_STATES) -> None:
         """The last write."""
         try:

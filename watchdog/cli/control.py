@@ -292,14 +292,14 @@ def _submit(options: argparse.Namespace, kind: str, args: dict[str, Any]) -> int
         return _print_answer(options, send_request(journal, kind, args))
     lock.release()
     journal.close()
-    from watchdog.app.daemon import Daemon, wall_clock
+    from watchdog.app.daemon import Daemon
 
     log_to_stderr(logging.ERROR)
     daemon = Daemon(options.config, os.environ, automatic_plans=False, loaded=load_to_act(options.config))
     try:
         return _print_answer(
             options,
-            daemon.request_handler.answer(Request(0, wall_clock(), kind, args, current_user()), wall_clock()),
+            daemon.request_handler.answer(Request(0, daemon.clock(), kind, args, current_user()), daemon.clock()),
         )
     finally:
         daemon.close()

@@ -165,3 +165,20 @@ class Message:
 
 NotifyFunction = Callable[[Message], None]
 """Tells people, by way of the journal: part of the transaction that is under way, if one is."""
+
+
+class Uncounted(NamedTuple):
+    """What of the time that went by on the clock counts for nothing, all in all; ms."""
+
+    steps: Millis = 0
+    """The clock was set: times that are kept move along."""
+    standstill: Millis = 0
+    """Nobody watched: what is waited for comes so much later."""
+
+    @property
+    def total(self) -> Millis:
+        return self.steps + self.standstill
+
+    def since(self, before: Uncounted) -> Uncounted:
+        """What has come to it."""
+        return Uncounted(self.steps - before.steps, self.standstill - before.standstill)

@@ -64,6 +64,9 @@ class PulledSource(Source, Protocol):
 class Receiver(Protocol):
     """What listens. It has its own threads."""
 
+    def shift_times(self, step: Millis) -> None:
+        """The clock was set by `step` ms: times that are kept move along."""
+
     def close(self) -> None:
         """Gives everything back, so that another can be opened in its place. Blocks; called once."""
         ...

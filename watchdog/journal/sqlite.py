@@ -32,7 +32,7 @@ from watchdog.journal import (
     targets,
     timeline,
 )
-from watchdog.journal.clock_jump import handle_clock_jump
+from watchdog.journal.clock_jump import follow_clock_step, handle_clock_jump
 from watchdog.journal.disk_reserve import DiskReserve
 from watchdog.journal.errors import (
     NOT_ALLOWED,
@@ -79,6 +79,9 @@ class SqliteTransaction:
         self.backups = backups.SqlBackupWriter(journal)
         self.baselines = baselines.SqlBaselineWriter(journal)
         self.provenance = provenance.SqlProvenanceWriter(journal)
+
+    def follow_clock_step(self, step: Millis, now: Millis, span: Millis) -> None:
+        follow_clock_step(self._journal, step, now, span)
 
     def handle_clock_jump(self, now: Millis) -> None:
         handle_clock_jump(self._journal, now)

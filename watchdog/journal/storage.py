@@ -46,6 +46,10 @@ class Transaction(Protocol):
     @property
     def provenance(self) -> writers.ProvenanceWriter: ...
 
+    def follow_clock_step(self, step: Millis, now: Millis, span: Millis) -> None:
+        """The clock was set by `step` while this process ran; it was `now` before that. Whatever still runs (holds, approvals,
+        patience with a channel, runs, and ended ones for `span` after) goes on as if nothing had been."""
+
     def handle_clock_jump(self, now: Millis) -> None:
         """The clock was set back: what stands in the journal for a time that has not come yet was just now.
 

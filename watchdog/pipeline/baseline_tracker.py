@@ -150,6 +150,12 @@ class BaselineTracker:
             return BaselineState(None, why)
         return BaselineState(captured.value, "")
 
+    def shift(self, step: Millis) -> None:
+        """The clock was set: what is being captured takes as long as was asked. Learned points keep their times."""
+        for capture in self._captures.values():
+            capture.until += step
+            capture.next_point += step
+
     def checks(self) -> tuple[Check, ...]:
         """The configuration's checks; those that lean on a moving baseline, as it is now."""
         return tuple(

@@ -32,6 +32,10 @@ class CutReports:
         else:
             self._texts.pop(source, None)
 
+    def shift(self, step: Millis) -> None:
+        """The clock was set."""
+        self._last_cut = {source: at + step for source, at in self._last_cut.items()}
+
     def forget(self, sources: Collection[str]) -> None:
         """Those that no file names any more."""
         for source in sources:

@@ -58,6 +58,13 @@ class FlapReports:
         if known is None and len(ceased) == _FAILURES and 0 <= now - ceased[0] <= self._window(source):
             self._flapping[source] = _Flapping(ceased[0], _FAILURES)
 
+    def shift(self, step: Millis) -> None:
+        """The clock was set."""
+        self._failed_at = {source: at + step for source, at in self._failed_at.items()}
+        self._flapping = {source: each._replace(began=each.began + step) for source, each in self._flapping.items()}
+        for source, times in self._ceased.items():
+            self._ceased[source] = deque((at + step for at in times), maxlen=_FAILURES)
+
     def _window(self, source: str) -> Millis:
         return max(_LEAST_WINDOW, _READS * self._every(source))
 

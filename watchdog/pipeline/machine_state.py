@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
-from typing import cast
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from dataclasses import asdict, replace
+from typing import Any, cast
 
+from watchdog.core.model import Labels
 from watchdog.journal.serialization import labels_from_list
 from watchdog.journal.storage import Journal
 from watchdog.rules.state_machine import MachineState, StateKey
@@ -63,3 +64,24 @@ def machine_from_state(state: dict[str, object]) -> MachineState:
     assert isinstance(recent, list)
     known = None if siblings is None else tuple(map(labels_from_list, cast("list[list[list[str]]]", siblings)))
     return MachineState(**{**state, "recent": tuple(recent), "siblings": known})  # type: ignore[arg-type]  # our own asdict, read back
+
+
+def states_to_save(
+    before: Mapping[StateKey, MachineState | None], machines: Mapping[StateKey, MachineState]
+) -> dict[tuple[str, str, Labels, str], dict[str, Any] | None]:
+    """What the journal must learn of those that were judged, which were so `before`; None: it is gone."""
+    states: dict[tuple[str, str, Labels, str], dict[str, Any] | None] = {
+        key: asdict(machine)
+        for key, previous in before.items()
+        if (machine := machines.get(key)) is not None and needs_saving(machine, previous)
+    }
+    return states | {key: None for key, was in before.items() if was is not None and key not in machines}
+
+
+def put_back(machines: MutableMapping[StateKey, MachineState], before: Mapping[StateKey, MachineState | None]) -> None:
+    """They are what they were `before`."""
+    for key, machine in before.items():
+        if machine is None:
+            machines.pop(key, None)
+        else:
+            machines[key] = machine

@@ -30,6 +30,10 @@ class PeakRecorder:
             if source in sources:
                 store.preload(source, name, tuple(sorted(labels.items())), sorted(set(known)), known[0][0])
 
+    def forget(self) -> None:
+        """What is written down is another by now."""
+        self._known = {}
+
     def save(self, wanted: Collection[tuple[str, str]], now: Millis) -> None:
         """`wanted`: (metric, max | min) pairs that some KPI compares with."""
         for name, side in wanted:

@@ -12,15 +12,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import Any
 
 from watchdog.config import Config
-from watchdog.core.model import JsonObject, Labels, Message, Millis, Sample, Verdict
+from watchdog.core.model import JsonObject, Message, Millis, Sample, Verdict
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.journal.runs import PlanRun
 from watchdog.journal.storage import Journal
 from watchdog.journal.topics import BLIND
 from watchdog.pipeline.baseline_tracker import BaselineTracker
+from watchdog.pipeline.blindness import Blindness
 from watchdog.pipeline.check_tracker import (
     ALL_SOURCES,
     CheckTracker,
@@ -29,17 +29,16 @@ from watchdog.pipeline.check_tracker import (
     is_inactive,
     key_of,
     keys_by_check,
-    machine_config,
     mutable_rules,
-    should_forget,
 )
-from watchdog.pipeline.config_expressions import expressions, longest_windows
+from watchdog.pipeline.clock_step import follow_clock_step
+from watchdog.pipeline.config_expressions import longest_windows
 from watchdog.pipeline.crowded_rules import CrowdedRules
 from watchdog.pipeline.evidence import dump_label_sets, gather_evidence, parse_label_sets
 from watchdog.pipeline.incident_manager import IncidentManager, Visibility
 from watchdog.pipeline.incident_messages import DescribeLeft
 from watchdog.pipeline.kpi_evaluation import KpiEvaluation
-from watchdog.pipeline.machine_state import find_homes, list_firing, machine_from_state, needs_saving
+from watchdog.pipeline.machine_state import find_homes, list_firing, machine_from_state, put_back, states_to_save
 from watchdog.pipeline.metrics_snapshot import metrics_snapshot
 from watchdog.pipeline.peak_recorder import PeakRecorder
 from watchdog.pipeline.removed_rules import record_removed
@@ -51,13 +50,9 @@ from watchdog.pipeline.unseen_metrics import UnseenMetrics
 from watchdog.promql import EmbeddedEvaluator, Evaluator
 from watchdog.rules import Check, Reading
 from watchdog.rules.state_machine import MachineState, StateKey, Transition, skip_gap
+from watchdog.sources.max_age import longest_gap_of
 from watchdog.sources.series_limits import Cut
 from watchdog.tsdb.head import Head
-
-__all__ = ["BLIND_AFTER", "Pipeline", "expressions", "longest_windows", "machine_config", "should_forget"]
-
-BLIND_AFTER: Millis = 30_000
-"""ms without a single source before people are told that nobody sees the bot."""
 
 _FIRST_LOOK: Millis = 30_000
 """ms after a start in which what fires may still turn out to have recovered meanwhile."""
@@ -94,9 +89,8 @@ class Pipeline:
         }
         self._trackers = TrackerList((), lambda _: ())
         self._evaluator = EmbeddedEvaluator(self.store) if evaluator is None else evaluator
-        self._reported_blind = BLIND in (told := journal.messages.list_open_topics())
-        # Whom an earlier process told that nobody sees anything is told otherwise once a source has delivered.
-        self._lost_since = dict.fromkeys(config.sources if self._reported_blind else (), now - BLIND_AFTER)
+        told = journal.messages.list_open_topics()
+        self._blindness = Blindness(config.sources, now, reported=BLIND in told)
         self._source_reports = SourceReports(lambda source: self.config.sources[source].every, told, now)
         self._crowded_rules = CrowdedRules()
         self._source_metrics = SourceMetrics(self.store.metrics_by_source())
@@ -125,6 +119,7 @@ class Pipeline:
         self._muted = {target: mutable_rules(names, config, target) for target, names in self._muted.items()}
         self.store.set_lookback(longest_windows(config))
         self.store.set_target_by_source(config.target_by_source)
+        self.store.watched.longest_gaps = {name: longest_gap_of(source) for name, source in config.sources.items()}
         before, self.baselines = self.baselines, BaselineTracker(config, self.journal, now)
         self.baselines.carry_over(before)
         self._checks = self.baselines.checks()
@@ -179,12 +174,29 @@ class Pipeline:
             self._checks = self.baselines.checks()
             self._reset_trackers()
 
-    def handle_clock_jump(self, now: Millis) -> None:
-        """After a suspend or a clock jump: as after a restart."""
+    def handle_standstill(self, since: Millis, now: Millis) -> None:
+        """Nobody has watched since then, the machine slept or the process stood still: as after a restart."""
+        self.store.note_standstill(since)
         self.started_at = now
-        self._reconcile_targets(now, clock_jumped=True)
+        self._blindness.shift(now - since)
         machines = self.machines
         machines.update({key: skip_gap(machine, now) for key, machine in machines.items()})
+        self._reset_trackers()
+
+    def follow_clock_step(self, step: Millis, now: Millis) -> None:
+        """The clock was set by `step`, and it is `now`: all that runs goes on as if nothing had been.
+
+        Raises JournalUnavailableError; then nothing has changed.
+        """
+        with self.journal.transaction() as tx:
+            machines = follow_clock_step(tx, self.config, self.machines, step, now)
+            self._reconcile_targets(now, clock_jumped=True)
+        self._machines.update(machines)
+        self.store.shift(step, now)
+        self.started_at += step
+        for part in (self._blindness, self.unseen, self.baselines, self._source_reports):
+            part.shift(step)
+        self._peak_recorder.forget()
         self._reset_trackers()
 
     @property
@@ -221,7 +233,7 @@ class Pipeline:
             self._kpis.forget_sources()
             # What it no longer delivers is missed by rules that it does not touch.
             self._trackers.unjudged.add(ALL_SOURCES)
-        self._lost_since.pop(source, None)
+        self._blindness.note_delivery(source)
         self._source_reports.flaps.note_read(source, now)
         self.telemetry.note_read(source, newest)
 
@@ -247,7 +259,7 @@ class Pipeline:
         self.store.mark_source_down(source, now)
         self._source_metrics.mark_down(source)
         self._trackers.unjudged.add(source)
-        self._lost_since.setdefault(source, now)
+        self._blindness.note_failure(source, now)
         self._source_reports.flaps.note_failure(source, reason, now)
         self.telemetry.note_failure(source)
 
@@ -289,6 +301,8 @@ class Pipeline:
 
         Returns the targets for which something was recorded.
         """
+        if not sources and self.store.watched.note_silences(now):
+            self._trackers.unjudged.add(ALL_SOURCES)
         verdicts: list[tuple[Check, Verdict]] = []
         before: dict[StateKey, MachineState | None] = {}
         changes: list[tuple[Check, Transition, Verdict]] = []
@@ -314,11 +328,7 @@ class Pipeline:
         try:
             affected = self._record(before, verdicts, changes, now)
         except BaseException:  # nothing of it was written down: the next round sees it anew
-            for key, machine in before.items():
-                if machine is None:
-                    machines.pop(key, None)
-                else:
-                    machines[key] = machine
+            put_back(machines, before)
             self._reset_trackers()
             self.incident_manager.forget_refusals()
             raise
@@ -334,23 +344,16 @@ class Pipeline:
         changes: list[tuple[Check, Transition, Verdict]],
         now: Millis,
     ) -> set[str]:
-        blind = bool(self.config.sources) and all(
-            now - self._lost_since.get(source, now) >= BLIND_AFTER for source in self.config.sources
-        )
-        states: dict[tuple[str, str, Labels, str], dict[str, Any] | None] = {
-            key: asdict(machine)
-            for key, previous in before.items()
-            if (machine := self._machines.get(key)) is not None and needs_saving(machine, previous)
-        }
-        states |= {key: None for key, was in before.items() if was is not None and key not in self._machines}
+        blind = self._blindness.is_blind(self.config.sources, now)
+        states = states_to_save(before, self._machines)
         if self._peak_metrics:
             self._peak_recorder.save(self._peak_metrics, now)
         busy = {check.target for check, _, _ in changes} | self.incident_manager.targets_with_open_incident()
         source_news = self._source_reports.due(now)
-        if not states and not busy and not source_news and blind == self._reported_blind:
+        if not states and not busy and not source_news and blind == self._blindness.reported:
             return set()
         with self.journal.transaction() as tx:
-            if blind != self._reported_blind:
+            if blind != self._blindness.reported:
                 self.incident_manager.record_blind(tx, blind, now)
             for message in source_news:
                 log.warning("%s: %s", message.title, "; ".join(message.lines))
@@ -376,7 +379,7 @@ class Pipeline:
             self.incident_manager.tell_ends(tx, ends, now)
             if affected - self.config.targets.keys():  # what was at work there may have latched it
                 self._reconcile_targets(now)
-        self._reported_blind = blind
+        self._blindness.reported = blind
         self._source_reports.mark_told()
         return affected
 

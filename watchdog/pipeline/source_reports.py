@@ -23,6 +23,11 @@ class SourceReports:
         self.cuts.forget(self.cuts.known().difference(sources))
         self.flaps.forget_all_but(sources)
 
+    def shift(self, step: Millis) -> None:
+        """The clock was set."""
+        self.cuts.shift(step)
+        self.flaps.shift(step)
+
     def due(self, now: Millis) -> list[Message]:
         """What is to be told; the same until it is `mark_told`."""
         cuts, flaps = self.cuts.due(now), self.flaps.due()

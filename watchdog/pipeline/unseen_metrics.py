@@ -140,6 +140,10 @@ class UnseenMetrics:
         """Those of these rules of a target that do not stand aside."""
         return [rule for rule in rules if not self.aside_for(rule, target)]
 
+    def shift(self, step: Millis) -> None:
+        """The clock was set."""
+        self._since = {key: since + step for key, since in self._since.items()}
+
     def tell_news(self, checks: Iterable[Check], journal: Journal, manager: IncidentManager, now: Millis) -> None:
         """Writes down what has come for the first time; tells what never came: the log at each start, people once."""
         message = self._news(self.standing_aside(checks), now)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from watchdog.core.executor import DirectExecutor, Executor
-from watchdog.core.model import JsonObject, Millis, NotifyFunction, Verdict
+from watchdog.core.model import JsonObject, Millis, NotifyFunction, Uncounted, Verdict
 from watchdog.core.telemetry import Telemetry
 from watchdog.journal.runs import PlanRun
 from watchdog.journal.storage import Journal
@@ -57,5 +57,7 @@ class RollbackContext(NamedTuple):
     """(target, since) → a rule with a plan that has tripped since then; None when none has."""
     executor: Executor = DirectExecutor()
     """Does to a target what is asked, with the rights of its owner."""
+    uncounted: Callable[[], Uncounted] = Uncounted
+    """By how much the clock was set by now, and for how long nobody watched, since this process began."""
     backup_folder: Path | None = None
     """Folder for what a repair saves ahead of its changes; None: nothing is saved."""

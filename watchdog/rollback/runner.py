@@ -27,8 +27,8 @@ from watchdog.rollback.executor import StepExecutor, StepFailedError, StepSource
 from watchdog.rollback.notifications import notify_level_ended, notify_next_level, record_event, send_message
 from watchdog.rollback.recover_stages import RecoveryRunner, is_level_proven, take_back_steps
 from watchdog.rollback.run_end import end_run
-from watchdog.rollback.verify import Verifier, clock_jump
-from watchdog.rules.prove import ProofResult, skip_proof_gap
+from watchdog.rollback.verify import Verifier
+from watchdog.rules.prove import ProofResult, skip_uncounted
 
 __all__ = ["RollbackContext", "RollbackRunner"]
 
@@ -113,9 +113,9 @@ class RollbackRunner:
         until = self._context.clock() + wait
         while (left := until - self._context.clock()) > 0:
             self._check_interrupted(run)
-            before = self._context.clock()
+            counted = self._context.uncounted()
             await self._wait_for_wakeup(run.target, min(1.0, left / 1_000))
-            until += clock_jump(self._context, before)
+            until += self._context.uncounted().since(counted).total
 
     def _recovery(self, run: PlanRun) -> RecoveryRunner:
         return RecoveryRunner(run, self._context, self._verifier(run))
@@ -367,6 +367,7 @@ class RollbackRunner:
         self._context.mute_rules(run.target, ())
         trial = verifier.start_trial()
         while (now := self._context.clock()) < until:
+            counted = self._context.uncounted()
             self._check_interrupted(run)
             if other := next(
                 (one for one in self._context.journal.runs.list_unfinished(run.target) if one.id != run.id), None
@@ -384,8 +385,9 @@ class RollbackRunner:
                 self._context.mute_rules(run.target, plan.disturbs)
                 return True, f"tripped again within the watch: {finding.reason}"
             await self._wait_for_wakeup(run.target, min(1.0, (until - now) / 1_000))
-            if jump := clock_jump(self._context, now):
-                until, trial = until + jump, skip_proof_gap(trial, now + jump)
+            if any(uncounted := self._context.uncounted().since(counted)):
+                until += uncounted.total
+                trial = skip_uncounted(trial, uncounted, self._context.clock())
                 with self._context.journal.transaction() as tx:
                     tx.runs.update_run(run.id, watch_until=until)
         return False, f", and all stayed well for {format_duration(watch)}" if watch else ""

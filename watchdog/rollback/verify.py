@@ -25,20 +25,11 @@ from watchdog.rollback.commands import run_verify_command
 from watchdog.rollback.context import RollbackContext
 from watchdog.rollback.drift import find_deviation, find_not_running
 from watchdog.rollback.executor import PROBE_TIMEOUT_S, StepExecutor
-from watchdog.rules.prove import ProofResult, ProofState, prove, skip_proof_gap
+from watchdog.rules.prove import ProofResult, ProofState, prove, skip_uncounted
 from watchdog.rules.state_machine import MachineConfig, StateKey
 
-_CLOCK_JUMP_MS = 60_000
-"""ms: evaluations are a second apart, and half a minute when the world is slow. Between two that are further apart the machine
-slept, or its clock was set: nobody watched."""
 _POLL_MS = 1_000
 """ms between two checks whether what was restarted still runs, and of logs."""
-
-
-def clock_jump(context: RollbackContext, since: Millis) -> Millis:
-    """By how much the clock went on, or back, since then, when that was more than an evaluation takes; else 0."""
-    gone = context.clock() - since
-    return gone if abs(gone) > _CLOCK_JUMP_MS else 0
 
 
 class Verifier:
@@ -96,7 +87,7 @@ class Verifier:
         try:
             while True:
                 self._check_interrupted()
-                now = self._context.clock()
+                now, counted = self._context.clock(), self._context.uncounted()
                 if now >= polled_at + _POLL_MS:
                     polled_at = now
                     if not_running := await find_not_running(executor, self._run.kind):
@@ -152,13 +143,9 @@ class Verifier:
                     why = unseen or trial.reason
                     return ProofResult("unknown", f"no proof within {format_duration(verify.give_up)}: {why}")
                 await self._wait(1.0 if now >= settled else min(1.0, (settled - now) / 1_000))
-                if jump := clock_jump(self._context, now):
-                    settled, give_up, polled_at, trial = (
-                        settled + jump,
-                        give_up + jump,
-                        0,
-                        skip_proof_gap(trial, now + jump),
-                    )
+                if any(uncounted := self._context.uncounted().since(counted)):
+                    settled, give_up, polled_at = settled + uncounted.total, give_up + uncounted.total, 0
+                    trial = skip_uncounted(trial, uncounted, self._context.clock())
         finally:
             if http_poller is not None:
                 http_poller.close()

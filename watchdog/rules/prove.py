@@ -6,8 +6,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
-from watchdog.core.model import Millis, Verdict
-from watchdog.rules.state_machine import MachineConfig, MachineState, StateKey, advance, bridges_gap, skip_gap
+from watchdog.core.model import Millis, Uncounted, Verdict
+from watchdog.rules.state_machine import (
+    MachineConfig,
+    MachineState,
+    StateKey,
+    advance,
+    bridges_gap,
+    shift_times,
+    skip_gap,
+)
 
 
 class ProofResult(NamedTuple):
@@ -31,10 +39,14 @@ class ProofState:
     reason: str = "no evidence yet"
 
 
-def skip_proof_gap(state: ProofState, now: Millis) -> ProofState:
-    """After a suspend or a clock jump: the time in between is no evidence, and a clock set back hides none."""
-    machines = {key: skip_gap(machine, now) for key, machine in state.machines.items()}
-    return replace(state, since=min(state.since, now), last=now, well_at=0, machines=machines)
+def skip_uncounted(state: ProofState, uncounted: Uncounted, now: Millis) -> ProofState:
+    """After a clock was set, all times move along; what nobody watched is no evidence. `uncounted`: since the last evaluation."""
+    step = uncounted.steps
+    machines = {key: shift_times(machine, step) for key, machine in state.machines.items()}
+    last, well_at = state.last + step, state.well_at and state.well_at + step
+    if uncounted.standstill:
+        machines, last, well_at = {key: skip_gap(machine, now) for key, machine in machines.items()}, now, 0
+    return replace(state, since=state.since + step, last=last, well_at=well_at, machines=machines)
 
 
 def prove(

@@ -242,6 +242,13 @@ def bridges_gap(judged: Millis, max_age: Millis, now: Millis) -> bool:
     return bool(judged) and 0 <= now - judged <= max_age + max_age // 6
 
 
+def shift_times(machine: MachineState, step: Millis) -> MachineState:
+    """The clock was set: nothing has come nearer by that, and nothing has gone."""
+    since, last = machine.since + step, machine.last + step
+    evidence, seen, judged = (at and at + step for at in (machine.evidence, machine.seen, machine.judged))
+    return replace(machine, since=since, last=last, evidence=evidence, seen=seen, judged=judged)
+
+
 def skip_gap(machine: MachineState, now: Millis) -> MachineState:
     """After a restart, a suspend or a clock jump: the time in between counts neither as bad nor as good.
 

@@ -80,6 +80,10 @@ class PushReceiver:
         self._token = TokenCheck(name, source.token_file)
         self._leave = open_inbox(ENDPOINT, name, source.token_file, self._take)
 
+    def shift_times(self, step: Millis) -> None:
+        with self._lock:
+            self._table.shift_times(step)
+
     def close(self) -> None:
         self._leave()
         with self._lock:  # whoever has been answered has been heard

@@ -66,6 +66,12 @@ class SeriesTable:
             if now - series.came >= self._forget:
                 del self._series[name]
 
+    def shift_times(self, step: Millis) -> None:
+        """The clock was set by `step`."""
+        for series in self._series.values():
+            series.t += step
+            series.came += step
+
     def take(self) -> list[Sample]:
         """All of them, as they are delivered. What was delivered before is told with a time that is not newer: it only says
         that the series is still there, and few such times are told apart."""

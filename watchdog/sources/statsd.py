@@ -9,6 +9,7 @@ import select
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Literal
@@ -120,6 +121,8 @@ class StatsdReceiver:
         self._delivery_limit = DeliveryLimit(source.every)
         self._networks = tuple(map(ipaddress.ip_network, source.allow))
         self._is_allowed = lru_cache(1_000)(self._find_allowed)
+        self._steps: deque[Millis] = deque()
+        """By which the clock was set since the table was told."""
         self._due = self._sets_end = 0.0
         """Monotonic seconds: ahead of them nothing is delivered; then sets are counted."""
         self._socket = socket.socket(socket.AF_INET6 if ":" in source.host else socket.AF_INET, socket.SOCK_DGRAM)
@@ -135,6 +138,9 @@ class StatsdReceiver:
         self._end = os.eventfd(0, os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._listen, name=f"statsd {name}", daemon=True)
         self._thread.start()
+
+    def shift_times(self, step: Millis) -> None:
+        self._steps.append(step)
 
     def close(self) -> None:
         os.eventfd_write(self._end, 1)
@@ -181,6 +187,8 @@ class StatsdReceiver:
 
     def _deliver_what_is_due(self, *, at_once: bool) -> None:
         now = time.monotonic()
+        while self._steps:
+            self._table.shift_times(self._steps.popleft())
         if self._table.has_members and now >= self._sets_end:
             self._table.end_sets()
         if not self._table.has_news or not (at_once or now >= self._due):

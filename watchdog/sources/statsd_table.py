@@ -72,6 +72,11 @@ class StatsdTable:
         self.has_news |= bool(self._members)
         self._members, self._member_count = {}, 0
 
+    def shift_times(self, step: Millis) -> None:
+        """The clock was set by `step`."""
+        self._gauges.shift_times(step)
+        self._taken_at += step
+
     def take(self, now: Millis) -> tuple[list[Sample], SourceState]:
         """All series, as they are delivered, and the state that stands for them. A counter says what it is now, and one that
         is new was 0 just before: so its first count is an increase. A gauge is as old as its last setting."""

@@ -121,10 +121,12 @@ class SeriesArchive:
             db = self._open_database()
             if shutil.disk_usage(self.path.parent).free < _MIN_FREE_BYTES:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            if self._is_new_file or batch.since > self._last_written:
+            if self._is_new_file or batch.since != self._last_written:  # something was lost, or the clock was set
                 self._complete_since, self._is_new_file = batch.since, False  # what was before is not in it
             db.execute("BEGIN IMMEDIATE")
             try:
+                if batch.since < self._last_written:
+                    retention.drop_after(db, batch.since)
                 self._insert_samples(db, batch)
                 retention.compact(db, batch.now)
                 retention.downsample(
@@ -163,7 +165,8 @@ class SeriesArchive:
                 if not columns.any():
                     continue
                 _insert_fresh(db, ids[rows], sheet.t[columns], v[:, columns])
-        for source, (begin, until) in batch.watched.items():
+        spans = [(source, *span) for source, some in batch.watched.items() for span in some]
+        for source, begin, until in spans:
             begin = max(begin, self._complete_since)
             if until > begin:
                 db.execute(

@@ -16,26 +16,29 @@ What is kept, and what is not:
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from watchdog.core.model import Labels, Millis, Sample
-from watchdog.tsdb.head_page import MAX_AHEAD, RETENTION_SLACK, HeadPage, RowIndices, merge_head_pages
+from watchdog.tsdb.head_page import (
+    MAX_AHEAD,
+    RETENTION_SLACK,
+    HeadPage,
+    RowIndices,
+    merge_head_pages,
+    page_of_gone_series,
+)
 from watchdog.tsdb.labels import LOOKBACK_DELTA, METRIC_NAME_LABEL, SOURCE_LABEL, Matcher, retarget_key, series_key
 from watchdog.tsdb.late_samples import LateSamples
-from watchdog.tsdb.page import NO_DOWNTIME, STALE, TIME_MIN, Floats, Ints, PageList, is_missing
+from watchdog.tsdb.page import STALE, TIME_MIN, Floats, Ints, PageList, is_missing
 from watchdog.tsdb.pages_by_source import PagesBySource
-
-__all__ = ["ONGOING", "Head"]
+from watchdog.tsdb.watched_spans import WatchedSpans
 
 _MAX_INCOMPLETE = 2_000
 """Metrics of a source of which it is remembered one by one that series were left out."""
 _SWEEP_INTERVAL: Millis = 1_000
 """Between two looks for sources of which nothing is held any more."""
-ONGOING: Millis = -TIME_MIN
-"""Until when a source is not watched that has not delivered again."""
 
 
 class _IngestPlan:
@@ -70,9 +73,7 @@ class Head(PageList):
         """By source and how long it is kept. `up` stands apart: its times are ours, not the data's."""
         self._pages_by_source = PagesBySource()
         self._swept_at: Millis = TIME_MIN
-        self._watched_since: dict[str, Millis] = {}
-        self._downtimes: dict[str, Ints] = {}
-        """By source: when we were down. The last of it is open until the source delivers for the first time."""
+        self.watched = WatchedSpans(self._set_downtimes, self.longest_retention)
         self._ingest_plans: dict[str, _IngestPlan] = {}
         self._incomplete_until: dict[str, dict[str, Millis]] = {}
         """Source → metric (``""``: every one) → until when some of its series were left out."""
@@ -93,9 +94,7 @@ class Head(PageList):
         gone, and ``up{source=…}`` is 1.
         """
         self._advance_clock(now)
-        self._watched_since.setdefault(source, now)
-        if (missed := self._downtimes.get(source)) is not None and missed[-1, 1] == ONGOING:
-            missed[-1, 1] = now
+        self.watched.note_delivery(source, now)
         read = list(samples)
         v = np.array([sample[3] for sample in read], np.float64)
         batch = self._ingest_plan(source, read, now)
@@ -126,15 +125,40 @@ class Head(PageList):
     def mark_source_down(self, source: str, now: Millis) -> None:
         """The source could not be read: its series are gone, and ``up{source=…}`` is 0."""
         self._advance_clock(now)
+        self.watched.note_failure(source, now)
         mine = list(self._pages_by_source.data_pages(source))
         self._finish_read(source, now, mine, 0.0)
+
+    # ─ what was watched ─
+
+    def note_standstill(self, since: Millis) -> None:
+        """Since then nobody has watched anything, as over a restart: series are gone until they come again."""
+        self.watched.note_standstill(since)
+        none = np.zeros(0, np.int64)
+        for page in self._head_pages.values():
+            page.append(max(since, page.now), none.astype(np.intp), none, none.astype(np.float64))
+
+    def shift(self, step: Millis, now: Millis) -> None:
+        """The clock was set by `step`, and it is `now`: what was seen so long ago was seen so long ago."""
+        for page in self._head_pages.values():
+            page.shift(step, now)
+        self.watched.shift(step)
+        for known in (self._forgotten_before, *self._incomplete_until.values()):
+            known.update({name: at if at == TIME_MIN else at + step for name, at in known.items()})
+        self._now = now
+        self._swept_at = TIME_MIN
+        self.invalidate()
+
+    def _set_downtimes(self, source: str, missed: Ints) -> None:
+        for page in self._pages_by_source.pages(source):
+            page.downtimes = missed
 
     def _advance_clock(self, now: Millis) -> None:
         """Time goes on. A clock that was set back would hide every new sample behind those from before: they go."""
         if now < self._now - RETENTION_SLACK:
             for shelf in self._head_pages.values():
                 shelf.truncate_after(now)
-            self._watched_since = {source: min(since, now) for source, since in self._watched_since.items()}
+            self.watched.set_back(now)
             self._now = now
             self.invalidate()
         self._now = max(self._now, now)
@@ -164,10 +188,9 @@ class Head(PageList):
                 for place, shelf in self._head_pages.items()
                 if shelf.keys and shelf.now > self._now - shelf.retention
             }
-            for gone in self._watched_since.keys() - {owner for owner, _, _ in self._head_pages}:
-                del self._watched_since[gone]
+            for gone in self.watched.sources() - {owner for owner, _, _ in self._head_pages}:
+                self.watched.forget(gone)
                 self._ingest_plans.pop(gone, None)
-                self._downtimes.pop(gone, None)
                 self._incomplete_until.pop(gone, None)
             self._update_pages()
 
@@ -199,7 +222,7 @@ class Head(PageList):
         return batch
 
     def _add_series(self, source: str, shelf: HeadPage, keys: list[Labels], now: Millis) -> None:
-        since = self._watched_since.get(source, now)
+        since = self.watched.since(source, now)
         incomplete = self._incomplete_until.get(source, {})
         anything = max(self._forgotten_before.get("", TIME_MIN), incomplete.get("", TIME_MIN))
         begins = [
@@ -231,7 +254,7 @@ class Head(PageList):
         return list(self._head_pages.values()) if found is None else found
 
     def _list_page(self, source: str, shelf: HeadPage, *, is_up: bool) -> None:
-        shelf.downtimes = self._downtimes.get(source, NO_DOWNTIME)
+        shelf.downtimes = self.watched.downtimes(source)
         self._pages_by_source.add(source, shelf, is_up=is_up)
 
     def series_key(self, name: str, labels: Labels, source: str) -> Labels:
@@ -338,9 +361,7 @@ class Head(PageList):
         from the windows until `now`.
         """
         begin, end = watched_spans[0][0], watched_spans[-1][1]
-        downs = [(before[1], after[0]) for before, after in itertools.pairwise(watched_spans)]
-        self._watched_since[source] = begin
-        self._downtimes[source] = np.array([*downs, (end, ONGOING)], np.int64)
+        self.watched.restore(source, watched_spans)
         homes: dict[tuple[str, Millis, bool], list[tuple[HeadPage, RowIndices]]] = {}
         for keys, begins, t, v in series:
             rows: dict[tuple[Millis, bool], list[int]] = {}
@@ -355,7 +376,7 @@ class Head(PageList):
                 ).append(row)
             for (keep, is_up), mine in rows.items():
                 known = [max(begin, begins[row]) for row in mine]
-                part = _page_of_gone_series(keep, t, v[mine], [keys[row] for row in mine], known, end)
+                part = page_of_gone_series(keep, t, v[mine], [keys[row] for row in mine], known, end)
                 homes.setdefault((source, keep, is_up), []).append((part, np.arange(len(mine))))
         for place, parts in homes.items():
             shelf = self._head_pages[place] = parts[0][0] if len(parts) == 1 else merge_head_pages(parts, place[1])
@@ -370,16 +391,6 @@ class Head(PageList):
         """How long samples of any metric are held at most."""
         return max(_retention_of(self._lookback_by_metric, name) for name in ("", *self._lookback_by_metric))
 
-    def watched_spans(self) -> dict[str, tuple[Millis, Millis]]:
-        """Source → since when it has been watched without a break, and until when. Those that have delivered."""
-        spans = {}
-        for (source, _, is_up), shelf in self._head_pages.items():
-            missed = self._downtimes.get(source, NO_DOWNTIME)
-            begin = int(missed[-1, 1]) if missed.size else self._watched_since.get(source, ONGOING)
-            if is_up and begin != ONGOING and shelf.last_written.size:
-                spans[source] = (begin, int(shelf.last_written.max()))
-        return spans
-
     # ─ out ─
 
     def latest_samples(self, name: str | None = None) -> Iterator[tuple[Labels, Millis, float]]:
@@ -391,19 +402,6 @@ class Head(PageList):
             for row in range(len(shelf.keys)) if name is None else shelf.rows_named(name):
                 if (newest := shelf.latest_sample(row)) is not None:
                     yield shelf.keys[row], *newest
-
-
-def _page_of_gone_series(
-    keep: Millis, t: Ints, v: Floats, keys: list[Labels], begins: list[Millis], end: Millis
-) -> HeadPage:
-    """A shelf of what was, gone since `end`: all its series until they are delivered again."""
-    over = max(end, int(t[-1])) + 1
-    marks = np.full((len(keys), 1), STALE, np.float64)
-    cells = np.ascontiguousarray(np.concatenate((v, marks), axis=1))
-    last = np.full(len(keys), over, np.int64)
-    shelf = HeadPage(keep, np.append(t, over), cells, keys, np.array(begins, np.int64), last, last.copy())
-    shelf.now = over
-    return shelf
 
 
 def _key_with_target(key: Labels, source: str, target_by_source: Mapping[str, str] | None) -> Labels:

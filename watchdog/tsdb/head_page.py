@@ -9,12 +9,26 @@ import numpy.typing as npt
 
 from watchdog.core.model import Labels, Millis
 from watchdog.tsdb.labels import METRIC_NAME_LABEL
-from watchdog.tsdb.page import ABSENT, ABSENT_BITS, STALE, STALE_BITS, TIME_MIN, Floats, Ints, SeriesPage, is_missing
+from watchdog.tsdb.page import (
+    ABSENT,
+    ABSENT_BITS,
+    STALE,
+    STALE_BITS,
+    TIME_MIN,
+    Floats,
+    Ints,
+    SeriesPage,
+    is_missing,
+    shift_times,
+)
 
 RETENTION_SLACK: Millis = 60_000
 """How much longer than asked for samples are kept: an evaluation may look a little into the past."""
 MAX_AHEAD: Millis = 600_000
 """How far ahead of `now` a sample may be."""
+
+_AT_ONCE: Millis = 1_000
+"""How far ahead of `now` a time may lie that is of now."""
 
 RowIndices = npt.NDArray[np.intp]
 
@@ -155,6 +169,24 @@ class HeadPage(SeriesPage):
         self.last_written = np.minimum(self.last_written, now - 1)
         self.gone_since = np.full(len(self.keys), now)
         self.update_gaps()
+
+    def shift(self, step: Millis, now: Millis) -> None:
+        """The clock was set by `step`, and it is `now`: all there is moves along. What lies ahead even so came from a clock
+        that was right before, and is forgotten: it would stand in the way of what comes next."""
+        self._t = self._t + step
+        self.rewrite_count += 1
+        self.spacing_cache, self.lookup_cache = None, []
+        self.watched_since = shift_times(self.watched_since, step)
+        self.last_written = shift_times(self.last_written, step)
+        self.gone_since = shift_times(self.gone_since, step)
+        self.last_gap = shift_times(self.last_gap, step)
+        self.now, self.next_drop, self.trimmed_until, self.newest_gap = (
+            at if at == TIME_MIN else at + step
+            for at in (self.now, self.next_drop, self.trimmed_until, self.newest_gap)
+        )
+        self._update_views()
+        if self.t.size and self.t[-1] > now + _AT_ONCE:
+            self.truncate_after(now)
 
     def find_or_add_column(self, t: Millis) -> int:
         """The column of that time, in `self.t`; made when there is none, without a value. What is gone is marked so."""
@@ -302,3 +334,16 @@ def merge_head_pages(parts: list[tuple[HeadPage, RowIndices]], keep: Millis) -> 
     joined = HeadPage(keep, t, v, list(places), begins, last, gone)
     joined.now, joined.trimmed_until, joined.downtimes = now, trimmed, parts[0][0].downtimes
     return joined
+
+
+def page_of_gone_series(
+    keep: Millis, t: Ints, v: Floats, keys: list[Labels], begins: list[Millis], end: Millis
+) -> HeadPage:
+    """A shelf of what was, gone since `end`: all its series until they are delivered again."""
+    over = max(end, int(t[-1])) + 1
+    marks = np.full((len(keys), 1), STALE, np.float64)
+    cells = np.ascontiguousarray(np.concatenate((v, marks), axis=1))
+    last = np.full(len(keys), over, np.int64)
+    shelf = HeadPage(keep, np.append(t, over), cells, keys, np.array(begins, np.int64), last, last.copy())
+    shelf.now = over
+    return shelf

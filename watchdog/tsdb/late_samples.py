@@ -56,6 +56,10 @@ class LateSamples:
         for key, newest in zip(keys, _newest(times, cells), strict=True):
             self._until[key] = newest
 
+    def shift(self, step: Millis) -> None:
+        """The clock was set: what a series has said by now moves along."""
+        self._until = {key: until + step for key, until in self._until.items()}
+
     def drop(self, written: Sequence[NewSamples]) -> None:
         """They are written down."""
         gone = {id(each) for each in written}

@@ -45,6 +45,11 @@ def is_missing(v: Floats) -> Bools:
     return np.asarray((v.view(np.int64) >> 1) == _MISSING_BITS)
 
 
+def shift_times(times: Ints, step: Millis) -> Ints:
+    """Those that say something (neither `TIME_MIN` nor its like ahead), so much later."""
+    return np.where(np.abs(times) == -TIME_MIN, times, times + step)
+
+
 class SeriesPage:
     """Series that share one row of timestamps. Readers use the attributes and change nothing."""
 
@@ -78,7 +83,7 @@ class SeriesPage:
     newest_gap: Millis
     """The greatest of `last_gap`."""
     downtimes: Ints
-    """[n, 2] ms, ascending: when nobody watched since `watched_since`, from and until; the watchdog was down."""
+    """[n, 2] ms, ascending: when nobody watched since `watched_since`, from and until, see `WatchedSpans`."""
     trimmed_columns: int
     """Columns that were there and are gone on the left."""
     rewrite_count: int

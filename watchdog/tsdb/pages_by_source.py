@@ -26,6 +26,10 @@ class PagesBySource:
         """Other sources are targets' own by now."""
         self._found = {}
 
+    def pages(self, source: str) -> Sequence[HeadPage]:
+        """All of its pages."""
+        return self._all.get(source, ())
+
     def data_pages(self, source: str) -> Sequence[HeadPage]:
         """Its pages but for that of `up`."""
         return self._data.get(source, ())

@@ -181,6 +181,15 @@ def used_bytes(db: sqlite3.Connection) -> int:
     return int((pages - free) * size)
 
 
+def drop_after(db: sqlite3.Connection, until: Millis) -> None:
+    """The clock was set back: what was written of times that have not come yet goes, as far as it stands apart."""
+    db.execute("DELETE FROM block WHERE start > ?", (until,))
+    db.execute("DELETE FROM fresh WHERE start > ?", (until,))
+    db.execute("DELETE FROM watched WHERE begin > ?", (until,))
+    db.execute("UPDATE watched SET until = ? WHERE until > ?", (until, until))
+    delete_unused_times(db)
+
+
 def delete_unused_times(db: sqlite3.Connection) -> None:
     """Times that no block has any more go."""
     db.execute("DELETE FROM times WHERE NOT EXISTS (SELECT 1 FROM block WHERE block.times = times.id)")

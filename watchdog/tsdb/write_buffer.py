@@ -35,14 +35,16 @@ class WriteBatch(NamedTuple):
     since: Millis
     """Everything after this time is in it; what was before is written down, or lost."""
     samples: list[NewSamples]
-    watched: dict[str, tuple[Millis, Millis]]
-    """Source → since when it has been watched without a break, and until when."""
+    watched: dict[str, list[tuple[Millis, Millis]]]
+    """Source → the spans in which it was watched without a break, as far as they may be other ones than the last time."""
     written_until: dict[Labels, Millis]
     """Until when each series is in it."""
     states: Mapping[str, StateSnapshot]
     """By source: what it remembers, which stands for its samples up to the last one in it."""
     late: Sequence[NewSamples] = ()
     """Those of `samples` that `LateSamples` has kept."""
+    shifted: Millis = 0
+    """By how much the clock had been set until then."""
 
 
 class WriteBuffer:
@@ -53,6 +55,7 @@ class WriteBuffer:
         self._head = store
         self._late = store.late_samples = LateSamples()
         self._since = now
+        self._shifted: Millis = 0
         self._written_until: dict[Labels, Millis] = {}
         for shelf in store.pages:
             if isinstance(shelf, HeadPage):
@@ -73,12 +76,26 @@ class WriteBuffer:
                 sheets += _new_samples(shelf, np.minimum(known, since) if back else known, since)
                 marks.update(zip(shelf.keys, shelf.last_written.tolist(), strict=True))
         late = list(self._late.waiting)
-        return WriteBatch(now, since, late + sheets, self._head.watched_spans(), marks, dict(states), late)
+        spans = self._head.watched.spans(since - LOOKBACK_DELTA)  # what was the end of one may have become later since
+        return WriteBatch(now, since, late + sheets, spans, marks, dict(states), late, self._shifted)
 
     def mark_written(self, batch: WriteBatch) -> None:
         """It is written down."""
-        self._since, self._written_until = batch.now, batch.written_until
+        step = self._shifted - batch.shifted  # the clock was set meanwhile
+        self._since = batch.now + step
+        self._written_until = batch.written_until if not step else _shift(batch.written_until, step)
         self._late.drop(batch.late)
+
+    def shift(self, step: Millis) -> None:
+        """The clock was set, and the store has moved along: what is written down stays as it is."""
+        self._shifted += step
+        self._since += step
+        self._written_until = _shift(self._written_until, step)
+        self._late.shift(step)
+
+
+def _shift(times: Mapping[Labels, Millis], step: Millis) -> dict[Labels, Millis]:
+    return {key: at if at == TIME_MIN else at + step for key, at in times.items()}
 
 
 def _new_samples(shelf: HeadPage, known: Ints, since: Millis) -> list[NewSamples]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,9 +23,12 @@ from watchdog.journal.sqlite import SqliteJournal
 from watchdog.offline.history import loader
 from watchdog.offline.replay.engine import ReplayReport, replay
 from watchdog.offline.replay.threshold import ThresholdReplay
+from watchdog.pipeline.config_expressions import longest_windows
 from watchdog.pipeline.pipeline import Pipeline
 from watchdog.rules import Check
 from watchdog.rules.state_machine import Transition
+from watchdog.sources.max_age import longest_gap_of
+from watchdog.tsdb.head import Head
 
 T = 1_767_225_600_000
 
@@ -118,7 +123,7 @@ def make_sample(series: str, t: int, v: float) -> Sample:
 
 
 def run_replay(loaded: Config, path: Path, rows: list[tuple[int, SourceRow]]) -> tuple[list[Any], ReplayReport]:
-    """The same rows as a CSV file."""
+    """The same rows as a CSV file, and when the source was watched, as the daemon writes it into series.db."""
     names = sorted({name for _, row in rows if row for name in row})
     lines = ["time," + ",".join('"' + name.replace('"', '""') + '"' for name in names)]
     for t, row in rows:
@@ -127,6 +132,12 @@ def run_replay(loaded: Config, path: Path, rows: list[tuple[int, SourceRow]]) ->
         )
         lines.append(f"{t}," + ",".join(cells))
     path.write_text("\n".join(lines) + "\n")
+    pages = loader.load([str(path)], source="bot")
+    spans = watched_spans(loaded, rows)
+    for page in pages.pages:
+        page.downtimes = np.array(
+            [(before[1], after[0]) for before, after in itertools.pairwise(spans)], np.int64
+        ).reshape(-1, 2)
     courses: list[ThresholdReplay] = []
     make = ThresholdReplay.__init__
 
@@ -136,8 +147,22 @@ def run_replay(loaded: Config, path: Path, rows: list[tuple[int, SourceRow]]) ->
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ThresholdReplay, "__init__", noted)
-        report = replay(loaded, loader.load([str(path)], source="bot"))
+        report = replay(loaded, pages)
     return [(c.time, c.key, c.kind, c.reason) for course in courses for c, _ in course.changes], report
+
+
+def watched_spans(loaded: Config, rows: list[tuple[int, SourceRow]]) -> list[tuple[int, int]]:
+    """All that was ever said of them."""
+    store = Head(longest_windows(loaded))
+    store.watched.longest_gaps = {name: longest_gap_of(source) for name, source in loaded.sources.items()}
+    spans: dict[int, int] = {}
+    for now, row in rows:
+        if row is None:
+            store.mark_source_down("bot", now)
+        else:
+            store.ingest("bot", now, [])
+        spans.update(store.watched.spans().get("bot", []))
+    return sorted(spans.items())
 
 
 def random_rows(seed: int, count: int, every: int) -> list[tuple[int, SourceRow]]:

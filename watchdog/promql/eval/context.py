@@ -172,6 +172,16 @@ def _downtime_between(downs: Ints, starts: Ints, ends: Ints) -> Ints:
     return np.maximum(np.rint(missed).astype(np.int64), 0)
 
 
+def unwatched_between(downs: Ints, start: Millis, end: Millis) -> Millis:
+    """The same of one window."""
+    lost = 0
+    for begin, until in reversed(downs.tolist()):
+        if until <= start:
+            break
+        lost += max(0, min(until, end) - max(begin, start))
+    return lost
+
+
 def _constant_ints(value: Millis, size: int) -> Ints:
     """One number, so many times, in the space of one."""
     if size < MIN_VECTORIZED_TIMES:

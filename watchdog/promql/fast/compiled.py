@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from watchdog.core.model import Labels, Millis
 from watchdog.promql.eval import binary_operators
-from watchdog.promql.eval.context import NO_SAMPLE
+from watchdog.promql.eval.context import DOWNTIME_TOLERANCE, NO_SAMPLE, unwatched_between
 from watchdog.promql.fast.closures import apply_function, apply_numpy_function, apply_operator
 from watchdog.promql.fast.round_cache import FastPathUnavailable, PlanRegistry, RoundCache, SharedRangeCall, WindowKey
 from watchdog.promql.functions.function import CompiledNode, ElementwiseFunction, SpecialFunction
@@ -225,10 +225,14 @@ class CompiledExpr:
         worst_have = worst_span = 0
         for page, begin, number, span in self.coverage_windows:
             end = cache.window_views[number].end
-            if page.downtimes.size and page.downtimes[-1, 1] > end - span:
-                raise FastPathUnavailable  # some of the window may have been missed
-            have = end - max(begin, page.trimmed_until, cache.samples_after)
+            begin = max(begin, page.trimmed_until, cache.samples_after)
+            have = end - begin
             have = span if have > span else max(have, 0)
+            if page.downtimes.size and page.downtimes[-1, 1] > end - span:  # some of the window may have been missed
+                if page.downtimes[-1, 1] > end:
+                    raise FastPathUnavailable  # it goes on, and less is covered with each millisecond
+                lost = unwatched_between(page.downtimes, max(end - span, begin), end)
+                have -= lost if lost * DOWNTIME_TOLERANCE > span else 0
             if worst_span:
                 share, before = have / span, worst_have / worst_span
                 if share > before or (share == before and span <= worst_span):
