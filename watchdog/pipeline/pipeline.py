@@ -178,9 +178,8 @@ class Pipeline:
         self._machines.update(machines)
         self.store.shift(step, now)
         self.started_at += step
-        for part in (self._blindness, self.unseen, self.baselines, self._cut_reports):
+        for part in (self._blindness, self.unseen, self.baselines, self._cut_reports, self._peak_recorder):
             part.shift(step)
-        self._peak_recorder.forget()
         self._reset_trackers()
 
     @property
@@ -210,6 +209,7 @@ class Pipeline:
         newest = self.store.ingest(source, now, listed)
         self._unjudged_sources.add(source)
         self.unseen.note_read(source)
+        self._source_metrics.note_times(source, listed, now)
         if self._source_metrics.note(source, names := {sample.name for sample in listed} | {"up"}):
             self.unseen.note_metrics(source, names)
             self._trackers.forget_source(source)
