@@ -393,6 +393,46 @@ def test_how_long_a_delivery_waited_is_the_duration_of_a_source_that_is_told() -
     run(test)
 
 
+def test_a_read_that_the_clock_was_set_under_counts_for_nothing_and_all_are_asked_anew(hang: Hang) -> None:
+    async def test(harness: SamplingHarness) -> None:
+        push = FakePush()
+
+        def slow(state: SourceState, cache: SourceCache, now: Millis) -> Sequence[Sample]:
+            return [*counting(state, cache, now), *hang()]
+
+        seldom = CallableSource(counting, every=3_600_000)
+        harness.sampler.apply({"slow": CallableSource(slow), "seldom": seldom, "push": push})
+        await hang.all_started(1)
+        receiver = await opened(push)
+        await harness.until(lambda: len(harness.values("seldom")) == 1)
+        harness.sampler.begin_anew(-7_200_000, 0.0)
+        hang.release.set()
+        await harness.until(lambda: len(harness.values("seldom")) == 2)  # not in an hour
+        await harness.until(lambda: harness.values("slow"))
+
+        assert receiver.steps == [-7_200_000]
+        assert harness.values("slow")[0] // 100 == 1  # what the read that was dropped had counted is read again
+        assert harness.downs == []
+
+    run(test)
+
+
+def test_after_a_sleep_nobody_is_asked_before_it_is_awake() -> None:
+    async def test(harness: SamplingHarness) -> None:
+        harness.sampler.apply({"bot": CallableSource(counting)})
+        await harness.until(lambda: len(harness.values("bot")) > 2)
+        loop = asyncio.get_running_loop()
+        harness.sampler.notice_disruption = lambda: noticed.append(loop.time())
+        noticed: list[float] = []
+        harness.sampler.begin_anew(0, 0.4)
+        awake, known = loop.time() + 0.4, len(harness.values("bot"))
+        await harness.until(lambda: len(harness.values("bot")) > known)
+        assert loop.time() >= awake
+        assert noticed  # somebody looks ahead of every read
+
+    run(test)
+
+
 def test_a_receiver_that_hears_nothing_for_its_deadline_is_down_until_it_does(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

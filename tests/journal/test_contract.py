@@ -307,6 +307,36 @@ def test_what_was_written_for_a_time_to_come_was_just_now(journal: Journal) -> N
     assert journal.peaks.list_peaks() == [("{}", NOW, 2.0)]
 
 
+@pytest.mark.parametrize("step", [-30 * 86_400_000, -20_000, 20_000, 30 * 86_400_000])
+def test_what_still_runs_moves_along_with_a_clock_that_is_set_and_what_is_over_stays(
+    journal: Journal, step: int
+) -> None:
+    long_ago, hour = NOW - 100 * 86_400_000, 3_600_000
+    assert journal.targets.get_state("bot", long_ago).epoch == long_ago
+    with journal.transaction() as tx:
+        tx.targets.update_target("bot", unsettled=NOW - 5)
+        over = tx.incidents.open_incident("bot", "crit", "over", long_ago)
+        tx.incidents.close_incident(over, long_ago + 1)
+        now_open = tx.incidents.open_incident("bot", "crit", "open", NOW - 10)
+        tx.messages.enqueue(Message("warn", "waits"), ["chat"], NOW - 10)
+        tx.suppressions.add_suppression("hold", "bot", NOW + hour, "ann", NOW - 10)
+        tx.peaks.save_peak("{}", "max", NOW - 7, 2.0)
+        tx.timeline.add_event("note", "was then", NOW - 10)
+
+    with journal.transaction() as tx:
+        tx.follow_clock_step(step, NOW, hour)
+
+    state, now = journal.targets.get_state("bot", NOW + step), NOW + step
+    assert (state.epoch, state.unsettled) == (long_ago + step, now - 5)
+    opened = {incident.id: incident.opened for incident in journal.incidents.list_incidents()}
+    assert opened == {over: long_ago, now_open: now - 10}
+    assert journal.messages.next_due() == {"chat": now - 10}
+    (hold,) = journal.suppressions.list_unended()
+    assert (hold.t, hold.until) == (now - 10, now + hour)
+    assert journal.peaks.list_peaks() == [("{}", now - 7, 2.0)]
+    assert journal.timeline.list_events_after(0)[-1].t == NOW - 10
+
+
 def test_a_name_that_is_no_utf8_stops_no_transaction_and_stays_what_it_is_in_json(journal: Journal) -> None:
     name = os.fsdecode(b"caf\xe9.json")
 

@@ -83,7 +83,7 @@ def log_to_stderr(level: int) -> None:
         else LineFormatter("%(asctime)s %(levelname)s %(message)s")
     )
     logging.basicConfig(level=level, handlers=[handler])
-    for noisy in ("apscheduler", "urllib3", "httpx", "httpcore", "telegram", "asyncio"):
+    for noisy in ("urllib3", "httpx", "httpcore", "telegram", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
 
 

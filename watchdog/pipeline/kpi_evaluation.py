@@ -119,8 +119,11 @@ class KpiEvaluation:
             newest = until = now  # what reads no samples (`hour() > 22`) is as fresh as the question
         elif after is not None and newest <= after:
             newest = 0
-        cut = self._source_metrics.cut_reason(config_expressions.expressions_of(effective, self._parsed))
-        reading = Reading(values, newest, have, need, needs, self._max_age(kpi), valid_until=until, cut=cut)
+        expressions, max_age = config_expressions.expressions_of(effective, self._parsed), self._max_age(kpi)
+        cut = self._source_metrics.cut_reason(expressions)
+        if cut is None and (ahead := self._source_metrics.ahead_reason(expressions, max_age)) is not None:
+            cut = f"{kpi} has no samples of now: {ahead}"
+        reading = Reading(values, newest, have, need, needs, max_age, valid_until=until, cut=cut)
         if newest and now - newest > reading.max_age:
             return self._without_down_sources(reading, effective, target, since, now, evaluation)
         return reading
@@ -206,7 +209,8 @@ class KpiEvaluation:
         expr = self._parse_without_removed(text)
         try:
             instant = self._evaluator.at(now).evaluate(expr, after)
-            if now - instant.newest > self._source_metrics.staleness_limit([expr]):
+            max_age = self._source_metrics.staleness_limit([expr])
+            if now - instant.newest > max_age or self._source_metrics.ahead_reason([expr], max_age) is not None:
                 return None
             if self._source_metrics.cut_reason([expr]) is not None:
                 return None

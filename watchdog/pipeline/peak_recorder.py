@@ -30,8 +30,8 @@ class PeakRecorder:
             if source in sources:
                 store.preload(source, name, tuple(sorted(labels.items())), sorted(set(known)), known[0][0])
 
-    def forget(self) -> None:
-        """What is written down is another by now."""
+    def shift(self, _: Millis) -> None:
+        """The clock was set: what is written down is of other hours by now."""
         self._known = {}
 
     def save(self, wanted: Collection[tuple[str, str]], now: Millis) -> None:

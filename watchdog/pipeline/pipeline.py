@@ -194,9 +194,8 @@ class Pipeline:
         self._machines.update(machines)
         self.store.shift(step, now)
         self.started_at += step
-        for part in (self._blindness, self.unseen, self.baselines, self._source_reports):
+        for part in (self._blindness, self.unseen, self.baselines, self._source_reports, self._peak_recorder):
             part.shift(step)
-        self._peak_recorder.forget()
         self._reset_trackers()
 
     @property
@@ -227,6 +226,7 @@ class Pipeline:
         newest = self.store.ingest(source, now, listed)
         self._trackers.unjudged.add(source)
         self.unseen.note_read(source)
+        self._source_metrics.note_times(source, listed, now)
         if self._source_metrics.note(source, names := {sample.name for sample in listed} | {"up"}):
             self.unseen.note_metrics(source, names)
             self._trackers.forget_source(source)

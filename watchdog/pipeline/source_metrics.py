@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from watchdog.core.model import Millis
+from watchdog.core.model import Millis, Sample
 from watchdog.core.protocols import Source
+from watchdog.core.units import format_duration
 from watchdog.pipeline.source_index import SourceIndex
 from watchdog.promql import Expr, SelectedMetric, selected_metrics
 from watchdog.sources.max_age import max_age_of
@@ -15,6 +16,8 @@ _MAX_KNOWN = 20_000
 """Metrics of a source that are remembered after they have ceased."""
 _MAX_EXPRESSIONS = 100_000
 """Of which it is remembered what they read."""
+_AT_ONCE: Millis = 1_000
+"""How far ahead a time may lie that is of now."""
 _MAX_AGE_WITHOUT_SOURCES: Millis = 180_000
 
 
@@ -31,6 +34,8 @@ class SourceMetrics:
         self._delivered: dict[str, set[str]] = {}
         self._cuts: dict[str, Cut] = {}
         self._down: set[str] = set()
+        self._ahead: dict[str, dict[str, Millis]] = {}
+        """Source → metrics of its last samples of which all are of a time ahead, and by how much."""
         self._known = known  # how old a metric may be does not change when it ceases
 
     def apply_config(
@@ -39,6 +44,7 @@ class SourceMetrics:
         """Swaps the sources, and whose own they are. Returns those that are there no more."""
         self._index, self._selected = SourceIndex(sources, target_by_source), {}
         removed = self._delivered.keys() - sources.keys()
+        self._ahead = {source: ahead for source, ahead in self._ahead.items() if source in sources}
         self._cuts = {source: cut for source, cut in self._cuts.items() if source in sources}
         self._sources = sources
         self._max_ages = {name: max_age_of(source) for name, source in sources.items()}
@@ -95,6 +101,30 @@ class SourceMetrics:
                 affected = "" in reads or not cut.metrics.isdisjoint(reads)
             if affected and reads:
                 return f"the source {source} is cut: {cut.text}"
+        return None
+
+    def note_times(self, source: str, samples: Collection[Sample], now: Millis) -> None:
+        """Which of the metrics that a source has just delivered are of a time that has not come yet, all of each."""
+        self._ahead.pop(source, None)
+        if max((sample.t for sample in samples), default=now) <= now + _AT_ONCE:
+            return
+        least: dict[str, Millis] = {}
+        for name, _, t, _ in samples:
+            least[name] = min(t, least.get(name, t))
+        self._ahead[source] = {name: t - now for name, t in least.items() if t > now + _AT_ONCE}
+
+    def ahead_reason(self, expressions: Collection[Expr], max_age: Millis) -> str | None:
+        """Why what these read is not of now: whoever delivers one of its metrics says that it is of a time ahead, by more than
+        `max_age`. What is seen of it is as old as that."""
+        for source, metrics in self._ahead.items():
+            for name in self._reads(expressions, source) & metrics.keys():
+                others = [other for other, known in self._delivered.items() if name in known and other in self._sources]
+                if all(self._ahead.get(other, {}).get(name, 0) > max_age for other in others):
+                    far = format_duration(metrics[name])
+                    return (
+                        f"its time is {far} ahead of this machine's clock ({name} of the source {source}) — "
+                        "compare the clocks of both, and look at the unit of its time stamps"
+                    )
         return None
 
     def touches(self, source: str, reads: Collection[str]) -> bool:
