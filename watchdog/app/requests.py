@@ -267,7 +267,7 @@ class RequestHandler:
         targets = config.targets_of(name)
         if target and target not in targets:
             return False, unknown_name("target of that rule", target, targets)
-        if until_well and duration is not None and self._is_ok(rule):
+        if until_well and duration is not None and self._pipeline.incident_manager.firing.is_ok(rule):
             return False, f"{rule} is well now, so a silence until it is well would end at once: leave --until-well out"
         return self._suppress(
             "silence", rule, duration, who, now, f"{rule} is not told", target or _only(targets), until_well=until_well
@@ -303,15 +303,19 @@ class RequestHandler:
 
     def end_suppressions(self, now: Millis) -> bool:
         """Ends what is past its time, or well again; True when something ended."""
+        firing = self._pipeline.incident_manager.firing
         ended = [
             (suppression, "its time is over")
             for suppression in self._journal.suppressions.list_unended()
-            if now >= suppression.until and self._pipeline.has_looked_at(suppression.subject, now)
+            if now >= suppression.until
+            and (
+                suppression.kind == "hold" or firing.has_looked_at(suppression.subject, self._pipeline.started_at, now)
+            )
         ]
         ended += [
             (suppression, "it is well again")
             for suppression in self._journal.suppressions.list_unended()
-            if now < suppression.until and suppression.until_well and self._is_ok(suppression.subject)
+            if now < suppression.until and suppression.until_well and firing.is_ok(suppression.subject)
         ]
         if not ended:
             return False
@@ -334,16 +338,6 @@ class RequestHandler:
             told = self._pipeline.incident_manager.firing.tell_still_firing(tx, suppression, why, now)
         ends = (suppression_topic(kind, subject),)
         self._record_and_notify(tx, f"{kind} on {subject} ended", why, now, target=target, ends=ends, without=told)
-
-    def _is_ok(self, rule: str) -> bool:
-        """Judged, and neither firing nor on the way there: missing data is not well."""
-        name, _, target = rule.partition("@")
-        mine = [
-            machine
-            for key, machine in self._pipeline.machines.items()
-            if key.rule == name and target in ("", key.target)
-        ]
-        return bool(mine) and all(machine.phase == "ok" and machine.outcome == "ok" for machine in mine)
 
     def _record_and_notify(
         self,

@@ -197,10 +197,12 @@ class SqlMessageReader(SqlRepository):
         row = self._sql.query_one("SELECT refusals FROM channel_pause WHERE channel = ?", channel)
         return 0 if row is None else int(row[0])
 
-    def was_enqueued_since(self, title: str, t: Millis) -> bool:
-        return (
-            self._sql.query_one("SELECT 1 FROM message WHERE title = ? AND created > ? LIMIT 1", title, t) is not None
+    def was_enqueued_since(self, title: str, t: Millis, severity: Severity | None = None) -> bool:
+        row = self._sql.query_one(
+            "SELECT 1 FROM message WHERE title = ? AND created > ? AND (? IS NULL OR severity = ?) LIMIT 1",
+            *(title, t, severity, severity),
         )
+        return row is not None
 
 
 def _undelivered(row: Iterable[Any]) -> UndeliveredMessage:

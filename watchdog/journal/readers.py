@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Protocol
 
-from watchdog.core.model import JsonObject, Message, Millis
+from watchdog.core.model import JsonObject, Message, Millis, Severity
 from watchdog.journal.backups import FileBackup
 from watchdog.journal.baselines import Baseline
 from watchdog.journal.incidents import Incident, TripRecord
@@ -170,8 +170,8 @@ class MessageReader(Protocol):
     def count_refusals(self, channel: str) -> int:
         """How often a channel's service has asked to be left alone since it last took something."""
 
-    def was_enqueued_since(self, title: str, t: Millis) -> bool:
-        """Whether a message of this title was written after `t`, on whatever channel."""
+    def was_enqueued_since(self, title: str, t: Millis, severity: Severity | None = None) -> bool:
+        """Whether a message of this title, and of this severity, was written after `t`, on whatever channel."""
 
 
 class RequestReader(Protocol):

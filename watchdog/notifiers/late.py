@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from itertools import groupby
 
-from watchdog.core.model import Message, Millis
+from watchdog.core.model import Message, Millis, Severity
 from watchdog.core.units import format_duration
 from watchdog.journal.messages import LATE_AFTER, UndeliveredMessage
 from watchdog.journal.storage import Journal, Transaction
 from watchdog.journal.topics import channel_topic
 
-_QUIET, _QUIET_IF_CRITICAL = 900_000, 60_000
-"""ms after a report of a channel in which the next one waits; the shorter where something critical is late."""
+_QUIET, QUIET_IF_CRITICAL = 900_000, 15_000
+"""ms after a report of a channel in which the next one waits; one of what is critical waits for none that is not."""
 _MAX_NAMED = 5
 """Messages that a report names."""
 
@@ -41,8 +41,9 @@ def report_late(
         if not is_urgent and channel != refused_by and all(one.refused for one in late):
             continue
         titles = f"channel {channel} does not deliver", f"channel {channel} is late"
-        since = now - (_QUIET_IF_CRITICAL if is_urgent else _QUIET)
-        if any(journal.messages.was_enqueued_since(title, since) for title in titles):
+        severity: Severity | None = "crit" if is_urgent else None
+        since = now - (QUIET_IF_CRITICAL if is_urgent else _QUIET)
+        if any(journal.messages.was_enqueued_since(title, since, severity) for title in titles):
             continue
         report = Message(
             "crit" if is_urgent else "warn",

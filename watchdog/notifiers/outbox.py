@@ -25,7 +25,7 @@ from watchdog.journal.incidents import Incident
 from watchdog.journal.messages import LATE_AFTER, OutboxMessage
 from watchdog.journal.storage import Journal
 from watchdog.journal.topics import channel_topic, incident_topic
-from watchdog.notifiers.late import report_late
+from watchdog.notifiers.late import QUIET_IF_CRITICAL, report_late
 
 _SEND_TIMEOUT = 30.0
 """Seconds that one delivery may take."""
@@ -35,6 +35,8 @@ _MAX_RETRY_PAUSE = 300_000
 """Longest pause between two tries, ms."""
 _FIRST_PROBE, _MAX_PROBE = 60_000, 900_000
 """ms from one try to the next of what the other side refuses, or wants to wait: the first pause, and the longest."""
+_MAX_SLEEP = QUIET_IF_CRITICAL / 1_000
+"""Seconds after which it looks anew whether something is to be told of a channel that is late."""
 _PACE = 1.0
 """Seconds from one delivery to a chat to the next: more is what chats slow down."""
 
@@ -112,7 +114,7 @@ class OutboxSender:
             while True:
                 self._report_late()
                 due = self._start_due()
-                pause = 60.0 if due is None else min(60.0, max(0.05, (due - self._clock()) / 1_000))
+                pause = _MAX_SLEEP if due is None else min(_MAX_SLEEP, max(0.05, (due - self._clock()) / 1_000))
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(pause):  # wait_for would swallow a cancel that comes with news
                         await self._pending.wait()

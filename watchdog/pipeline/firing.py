@@ -7,19 +7,21 @@ from typing import NamedTuple
 
 from watchdog.config import Config
 from watchdog.core.model import Labels, Message, Millis, Verdict
-from watchdog.core.units import format_duration
+from watchdog.core.units import format_duration, format_value
 from watchdog.journal.incidents import Incident
 from watchdog.journal.storage import Journal, Transaction
 from watchdog.journal.suppressions import Suppression
 from watchdog.journal.topics import incident_topic, plan_topic
 from watchdog.pipeline.incident_messages import DescribeLeft
-from watchdog.pipeline.incident_news import IncidentNews, Trip
+from watchdog.pipeline.incident_news import IncidentNews, Recovery, Trip
 from watchdog.pipeline.messenger import Messenger, describe_place
 from watchdog.rules import Check, format_labels, render_summary
-from watchdog.rules.state_machine import MachineState, StateKey
+from watchdog.rules.state_machine import MachineState, StateKey, Transition
 
 RunQuery = Callable[[str, str, Millis], Sequence[Mapping[str, object]]]
 """(text, target, now): what the templates of Prometheus's alerts may ask."""
+_FIRST_LOOK: Millis = 30_000
+"""ms after a start in which what fires may still turn out to have recovered meanwhile."""
 _CLOSED_IS_NEWS = 86_400_000
 """ms for which the end of an incident is worth telling where it did not arrive."""
 _MAX_REMINDER_PAUSE = 86_400_000
@@ -105,6 +107,21 @@ def describe_trip(
     )
 
 
+def describe_recovery(check: Check, change: Transition, verdict: Verdict, config: Config, fired: Millis) -> Recovery:
+    """`fired`: for how long."""
+    worst = change.machine.worst
+    return Recovery(
+        check.rule,
+        check.level,
+        config.rule(check.rule, check.target).notify,
+        verdict.reason,
+        fired,
+        format_labels(dict(verdict.labels)),
+        "" if worst is None else format_value(worst, check.unit),
+        change.machine.excess,
+    )
+
+
 def excess_of(value: float | None, limit: float | None) -> float:
     """How far beyond the limit: what tells the worst of several from the others."""
     return 0.0 if value is None or limit is None else abs(value - limit)
@@ -171,6 +188,21 @@ class FiringNews:
             text = f"{rule} still fires after its silence: {firing[0].machine.reason}"
             tx.timeline.add_event("told", text, now, incident=incident.id, target=target)
         return told
+
+    def is_ok(self, rule: str) -> bool:
+        """Judged, and neither firing nor on the way there: missing data is not well."""
+        name, _, target = rule.partition("@")
+        mine = [machine for key, machine in self._machines.items() if key.rule == name and target in ("", key.target)]
+        return bool(mine) and all(machine.phase == "ok" and machine.outcome == "ok" for machine in mine)
+
+    def has_looked_at(self, rule: str, started_at: Millis, now: Millis) -> bool:
+        """Whether what fires of a rule (`RULE`, `RULE@TARGET`) was seen since we began to see, or has had the time for it."""
+        name, _, of = rule.partition("@")
+        return now - started_at >= _FIRST_LOOK or all(
+            machine.seen > started_at
+            for key, machine in self._machines.items()
+            if key.rule == name and of in ("", key.target) and machine.is_firing
+        )
 
     def remind(self, tx: Transaction, target: str, now: Millis) -> bool:
         """Tells people that the target's incident is still critical, when it is time for that; True when it was.

@@ -12,18 +12,17 @@ from typing import NamedTuple
 from watchdog.config import Config
 from watchdog.core.model import Labels, Message, Millis, Verdict
 from watchdog.core.telemetry import Telemetry, log
-from watchdog.core.units import format_duration, format_value
+from watchdog.core.units import format_duration
 from watchdog.journal import incidents, runs
 from watchdog.journal.storage import Journal, Transaction
-from watchdog.journal.topics import BLIND, held_topic, latch_topic, refusal_topic
-from watchdog.pipeline.firing import FiringNews, describe_trip, plan_at_work_for
+from watchdog.journal.topics import held_topic, latch_topic, refusal_topic
+from watchdog.pipeline.firing import FiringNews, describe_recovery, describe_trip, plan_at_work_for
 from watchdog.pipeline.guard_inputs import gather_guard_inputs
 from watchdog.pipeline.halt_circumstances import record_circumstances
 from watchdog.pipeline.incident_messages import DescribeLeft, closing_message, incident_title, topics_of
 from watchdog.pipeline.incident_news import (
     IncidentNews,
     PlanDecision,
-    Recovery,
     describe_decision,
     describe_departure,
 )
@@ -31,7 +30,7 @@ from watchdog.pipeline.messenger import Messenger
 from watchdog.pipeline.next_level import next_level
 from watchdog.pipeline.removed_rules import describe_end
 from watchdog.plans.models import Halt, Repair, name_and_kind, serialize_plan
-from watchdog.rules import Check, format_labels, guard
+from watchdog.rules import Check, guard
 from watchdog.rules.guard import Allowed, may_start_plan
 from watchdog.rules.state_machine import MachineState, StateKey, Transition
 
@@ -61,10 +60,10 @@ class IncidentManager:
         self._machines = machines
         self._describe_left = describe_left
         self._config = config
-        self._messenger = Messenger(config, journal)
+        self.messenger = Messenger(config, journal)
         self._journal = journal
         self._telemetry = telemetry
-        self.firing = FiringNews(config, journal, self._messenger, query, machines, self.is_silenced, describe_left)
+        self.firing = FiringNews(config, journal, self.messenger, query, machines, self.is_silenced, describe_left)
         """What people are told of what fires at the moment."""
         self._reported_refusals: dict[tuple[int, str], str] = {}
         """(incident, plan) → the reason that people were told."""
@@ -80,7 +79,7 @@ class IncidentManager:
 
     def notify(self, tx: Transaction, message: Message, now: Millis, *, without: Collection[str] = ()) -> None:
         """See `Messenger.notify`."""
-        self._messenger.notify(tx, message, now, without=without)
+        self.messenger.notify(tx, message, now, without=without)
 
     def record_changes(
         self,
@@ -114,10 +113,10 @@ class IncidentManager:
                     )
                     news[check.target].trips.append(trip)
                 continue
-            if incident is not None and incident.id not in trips:
-                trips[incident.id] = _open_trips(self._journal, incident.id)
             record = None
             if incident is not None:
+                if incident.id not in trips:
+                    trips[incident.id] = _open_trips(self._journal, incident.id)
                 record = trips[incident.id].get((check.rule, check.level, verdict.labels))
             is_told = not self.is_silenced(check, now) and (record is None or not record.silenced)
             if change.kind == "gone":
@@ -132,15 +131,7 @@ class IncidentManager:
                 at_work = plan_at_work_for(check, self._config, self._journal, incident.id)
                 if is_told and at_work is None:
                     since = incident.opened if record is None else record.t
-                    machine = change.machine
-                    recovery = Recovery(
-                        *(check.rule, check.level, self._config.rule(check.rule, check.target).notify),
-                        verdict.reason,
-                        now - since,
-                        format_labels(dict(verdict.labels)),
-                        "" if machine.worst is None else format_value(machine.worst, check.unit),
-                        machine.excess,
-                    )
+                    recovery = describe_recovery(check, change, verdict, self._config, now - since)
                     news[check.target].recoveries.append(recovery)
             log.info("%s: %s (%s) %s: %s", check.target, check.rule, check.level, change.kind, change.reason)
             text = f"{check.rule} ({check.level}) {_CHANGE_TEXTS[change.kind]}: {change.reason}"
@@ -252,7 +243,7 @@ class IncidentManager:
         """A person wants a plan, which is about to be queued: people hear who, and what it does first."""
         decision = self._describe_start(target, plan, level, approved=True)
         decision = decision._replace(lines=(who, *decision.lines))
-        self._messenger.tell_news(tx, target, IncidentNews(decisions=[decision]), now)
+        self.messenger.tell_news(tx, target, IncidentNews(decisions=[decision]), now)
 
     def _describe_start(self, target: str, plan: str, level: int, *, approved: bool = False) -> PlanDecision:
         at_work = self._journal.runs.list_unfinished(target)
@@ -348,11 +339,11 @@ class IncidentManager:
         """An incident is over when nothing fires and no plan is at work or on watch. True when it was closed.
 
         That of a target that no file names any more is over as well: nobody judges its rules. `news` is told either way; the end
-        itself by `tell_ends`, where `closed` collects it.
+        itself by `Messenger.tell_ends`, where `closed` collects it.
         """
         incident, news = self._journal.incidents.find_open(target), news or IncidentNews()
         if incident is None or fires or self._journal.runs.list_unfinished(target):
-            self._messenger.tell_news(tx, target, news, now)
+            self.messenger.tell_news(tx, target, news, now)
             return False
         self._rename(tx, target)  # a plan that came to nothing no longer names it
         incident = self._journal.incidents.find_open(target) or incident
@@ -360,7 +351,7 @@ class IncidentManager:
         self.forget_refusals(incident.id)
         known = target in self._config.targets
         ends = topics_of(self._journal, incident)
-        told = self._messenger.channels_told(ends)
+        told = self.messenger.channels_told(ends)
         left = self._describe_left(incident)
         title, lines = closing_message(self._journal, incident, news, left, now, configured=known)
         why = describe_end(self._journal, incident, configured=known)
@@ -381,40 +372,9 @@ class IncidentManager:
         else:
             closed.append(message)
         for departure in news.departures:  # for those who hear nothing of the incident
-            others = set(self._messenger.channels_for(departure.level, departure.channels)).difference(told)
-            self._messenger.enqueue(tx, IncidentNews(departures=[departure]).message(target, None), sorted(others), now)
+            others = set(self.messenger.channels_for(departure.level, departure.channels)).difference(told)
+            self.messenger.enqueue(tx, IncidentNews(departures=[departure]).message(target, None), sorted(others), now)
         return True
-
-    def tell_together(self, tx: Transaction, news: defaultdict[str, IncidentNews], now: Millis) -> None:
-        """See `Messenger.tell_together`. What ends an incident is told with that."""
-        news_of_open = {
-            target: one
-            for target, one in news.items()
-            if not one.recoveries or self._fires(target) or self._journal.runs.list_unfinished(target)
-        }
-        told = set(news_of_open)
-        self._messenger.tell_together(tx, news_of_open, now)
-        for target in told - news_of_open.keys():
-            news[target] = IncidentNews()
-
-    def tell_ends(self, tx: Transaction, ends: Sequence[Message], now: Millis) -> None:
-        """See `Messenger.tell_ends`."""
-        self._messenger.tell_ends(tx, ends, now)
-
-    def _fires(self, target: str) -> bool:
-        return any(machine.is_firing for key, machine in self._machines.items() if key.target == target)
-
-    def record_blind(self, tx: Transaction, is_blind: bool, now: Millis) -> None:
-        """No source delivers any more, or one does again."""
-        title = "blind: no source delivers" if is_blind else "sources deliver again"
-        log.log(40 if is_blind else 20, "%s", title)
-        if is_blind:
-            believed = "what was read last is believed until it is too old; then no rule is judged and no repair starts"
-            message = Message("crit", title, (believed,), opens=(BLIND,))
-        else:  # ahead of what is critical and follows from it
-            message = Message("info", title, ends=(BLIND,), urgent=True)
-        self.notify(tx, message, now)
-        tx.timeline.add_event("blind", title, now)
 
     def record_resumed(self, tx: Transaction, target: str, who: str, now: Millis, still: Sequence[str] = ()) -> None:
         """Ends what was open, in a person's name. `still`: how the target is now, a line each."""

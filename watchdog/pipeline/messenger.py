@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Collection, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from watchdog.config import Config
@@ -78,15 +78,18 @@ class Messenger:
         tx.messages.forget_topics([topic for decision in news.decisions for topic in decision.ends])
         return set(parts)
 
-    def tell_together(self, tx: Transaction, news: MutableMapping[str, IncidentNews], now: Millis) -> None:
-        """What one rule says of many targets at once is one message a channel. Takes out of `news` what was told so."""
+    def tell_together(self, tx: Transaction, news: Mapping[str, IncidentNews], now: Millis) -> set[str]:
+        """What one rule says of many targets at once is one message a channel. Returns the targets of which that was told."""
+        told: set[str] = set()
         alike: dict[tuple[str, str], list[str]] = {}
         for target, part in news.items():
             if (what := single_rule(part)) is not None:
                 alike.setdefault(what, []).append(target)
         for what, targets in alike.items():
             if len(targets) > MAX_APART:
-                self._tell_as_one(tx, what, {target: news.pop(target) for target in targets}, now)
+                self._tell_as_one(tx, what, {target: news[target] for target in targets}, now)
+                told.update(targets)
+        return told
 
     def _tell_as_one(
         self, tx: Transaction, what: tuple[str, str], news: Mapping[str, IncidentNews], now: Millis

@@ -42,6 +42,7 @@ from watchdog.pipeline.machine_state import find_homes, list_firing, machine_fro
 from watchdog.pipeline.metrics_snapshot import metrics_snapshot
 from watchdog.pipeline.peak_recorder import PeakRecorder
 from watchdog.pipeline.removed_rules import record_removed
+from watchdog.pipeline.round_news import record_blind, tell_and_close
 from watchdog.pipeline.source_metrics import SourceMetrics
 from watchdog.pipeline.source_reports import SourceReports
 from watchdog.pipeline.target_reconciliation import Heirs, reconcile_targets
@@ -159,15 +160,6 @@ class Pipeline:
     def is_firing(self, target: str) -> bool:
         """Whether anything of a target does."""
         return any(machine.is_firing for key, machine in self._machines.items() if key.target == target)
-
-    def has_looked_at(self, subject: str, now: Millis) -> bool:
-        """Whether what fires of a rule (`RULE`, `RULE@TARGET`) was seen since we began to see, or has had the time for it."""
-        rule, _, of = subject.partition("@")
-        return now - self.started_at >= _FIRST_LOOK or all(
-            machine.seen > self.started_at
-            for key, machine in self._machines.items()
-            if key.rule == rule and of in ("", key.target) and machine.is_firing
-        )
 
     def _update_baselines(self, now: Millis) -> None:
         if self.baselines.update(lambda kpi, target: self._kpis.evaluate(kpi, target, now), self.is_firing, now):
@@ -354,7 +346,7 @@ class Pipeline:
             return set()
         with self.journal.transaction() as tx:
             if blind != self._blindness.reported:
-                self.incident_manager.record_blind(tx, blind, now)
+                record_blind(tx, self.incident_manager, blind, now)
             for message in source_news:
                 log.warning("%s: %s", message.title, "; ".join(message.lines))
                 self.incident_manager.notify(tx, message, now)
@@ -369,14 +361,7 @@ class Pipeline:
                 if self.automatic_plans:
                     visibility = Visibility(self.started_at, blind_reason(self.config, self._machines, target))
                     affected |= self.incident_manager.start_plans(tx, target, judged, visibility, news[target], now)
-            self.incident_manager.tell_together(tx, news, now)
-            ends: list[Message] = []
-            for target in sorted(busy):
-                fires = self.is_firing(target)
-                is_over = self.incident_manager.close_if_resolved(tx, target, fires, now, news[target], ends)
-                if is_over or self.incident_manager.firing.remind(tx, target, now):
-                    affected.add(target)
-            self.incident_manager.tell_ends(tx, ends, now)
+            affected |= tell_and_close(tx, self.journal, self.incident_manager, busy, news, self.is_firing, now)
             if affected - self.config.targets.keys():  # what was at work there may have latched it
                 self._reconcile_targets(now)
         self._blindness.reported = blind
