@@ -30,6 +30,7 @@ from tests.fuzz.source_targets import (
     read_perfdata,
     read_textfiles,
 )
+from watchdog.actions.values.document_change import describe_change
 from watchdog.actions.values.editor import ensure_same_types, get_values, has_values, set_values, validate_values
 from watchdog.actions.values.located_value import Value
 from watchdog.config import ConfigError, load
@@ -130,7 +131,7 @@ def read_rules(data: bytes) -> None:
 
 
 _VALUES: tuple[Value, ...] = (True, False, 0, -1.5, "x", "it's \n", None, ("a", 1), ())
-_NAMES = ("A", "a", "a.b", "C.A", "x.y.a", "A.a.b")
+_NAMES = ("A", "a", "a.b", "C.A", "x.y.a", "A.a.b", "a.0", "p[m=x].a")
 
 
 def edit_flags(data: bytes) -> None:
@@ -147,11 +148,14 @@ def edit_flags(data: bytes) -> None:
     with contextlib.suppress(ActionError):
         ensure_same_types(content, file, {name: value})
     try:
-        get_values(content, file, [name])
+        was = get_values(content, file, [name])[name]
         after = set_values(content, file, {name: value})
     except ActionError:
         return
     assert has_values(after, file, {name: value})
+    describe_change(content, after, file)
+    if "\n" in was:
+        return  # a list, whose lines come and go
     old, new = content.split(b"\n"), after.split(b"\n")
     assert len(old) == len(new)
     assert sum(one != other for one, other in zip(old, new, strict=True)) <= 1

@@ -137,7 +137,7 @@ def test_a_dry_run_shows_every_diff_and_touches_nothing(world: World) -> None:
 
     said = world.run_well("rollback", "fix", "--dry-run")
 
-    for line in ("-FEATURE = True", "+FEATURE = False", "+LIVE=false", "-SIZE = 2", "POST http://127.0.0.1:1/stop"):
+    for line in ("-FEATURE = True", "+FEATURE = False", "+LIVE: false", "-SIZE = 2", "POST http://127.0.0.1:1/stop"):
         assert line in said
     assert world.files() == was
     assert not world.state.exists()

@@ -536,6 +536,7 @@ def test_the_command_line_writes_it_and_knows_what_there_is(
 
     assert main(["report", "1", "--config", str(folder), "--format", "html", "-o", str(folder / "r.html")]) == 0
     assert (folder / "r.html").read_text().startswith("<!doctype html>")
+    assert (folder / "r.html").stat().st_mode & 0o777 == 0o600
     assert main(["report", "1", "--config", str(folder), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["took"]["rolled back"] == 122 * S
     assert main(["report", "7", "--config", str(folder)]) == 1

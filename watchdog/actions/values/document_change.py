@@ -74,7 +74,7 @@ def _changed_leaves(old: bytes, new: bytes, name: str) -> list[str] | None:
         kind = editor.file_format(name)
         if kind == "python":
             return None
-        was, now = (_read_leaves(text.decode("utf-8-sig"), kind) for text in (old, new))
+        was, now = (_read_leaves(text.decode("utf-8").removeprefix("\ufeff"), kind) for text in (old, new))
     except (ValueError, ActionError, yaml.YAMLError, configparser.Error, RecursionError, MemoryError):
         return None
     lines = []
