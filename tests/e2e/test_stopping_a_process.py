@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -76,14 +77,13 @@ class Night:
     def child(self, name: str) -> int:
         return int((self.harness.folder / name / "child.pid").read_text() or 0)
 
-    def halt(self) -> dict[str, object]:
+    def halt(self) -> dict[str, Any]:
         """The halt, once it has ended."""
         self.harness.start_watchdog()
         self.harness.wait_until_healthy()
         self.set_worth(800)
-        return wait_until(
-            lambda: next((run for run in self.harness.list_runs() if run["outcome"]), None), why="the halt has ended"
-        )
+        wait_until(lambda: any(run["outcome"] for run in self.harness.list_runs()), why="the halt has ended")
+        return self.harness.list_runs()[0]
 
     def close(self) -> None:
         for bot in self.bots:
