@@ -19,6 +19,7 @@ from tests.support.processes import is_alive
 from watchdog.core.errors import ActionError
 from watchdog.core.protocols import Action
 from watchdog.core.target import ProcessSpec, Target
+from watchdog.host.bot_identity import BotPlace, ProcessFacts
 from watchdog.host.bot_process import find_bot, find_process
 
 SCRIPT = "import time; time.sleep(600)\n"
@@ -243,6 +244,26 @@ def test_two_bots_of_ours_with_one_command_are_told_apart_by_their_pid_files(fol
         for pid in started:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("facts", "verdict"),
+    [
+        ({"words": ("./bot",), "program": None, "folder": None, "folder_id": None}, "doubtful"),
+        ({"words": ("ssh-agent", "-s"), "program": None, "folder": None, "folder_id": None}, "unlike"),
+        ({"words": (), "program": None}, "unlike"),  # a thread of the kernel's
+        ({"words": ("./bot",), "folder": None, "folder_id": None}, "doubtful"),
+        ({"words": ("./bot",), "program": None}, "doubtful"),
+        ({"words": ("./bot",)}, "bot"),
+    ],
+)
+def test_what_is_not_readable_is_neither_the_bot_nor_another(folder: Path, facts: dict[str, Any], verdict: str) -> None:
+    (folder / "bot").write_bytes(b"\x7fELF")
+    (folder / "bot").chmod(0o755)
+    place = BotPlace(spec(folder, command=("./bot",)))
+    readable = ProcessFacts(7, (), str(folder / "bot"), str(folder), place.folder_id, {})
+
+    assert place.compare(readable._replace(**facts), named=False).verdict == verdict
 
 
 # Without a pid file

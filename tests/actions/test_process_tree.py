@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -133,6 +134,29 @@ def test_what_is_handed_on_to_init_is_told_where_another_started_the_bot(bot: Bo
         step.apply(before, "k")
     assert not is_alive(started.pid)
     assert is_alive(child)  # it may be somebody else's
+
+
+def test_what_lies_in_the_units_control_group_that_is_the_bots_own_is_ended(
+    bot: Bot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing of one in which another is the main process, as in a session or beside a supervisor."""
+    bot.write(DOUBLE_FORK.format("os.environ.clear(); os.execv(sys.executable, ['python', 'child.py'])"))
+    (bot.folder / "child.py").write_text(f"{NOTE}os.chdir('/')\n{SLEEP}")
+    started = bot.start()
+    child = bot.begun(1)[0]
+    wait_until(lambda: psutil.Process(child).cwd() == "/")
+    held = {started.pid, child}
+    monkeypatch.setattr(process_tree, "unit_of_process", lambda pid: "bot.service" if pid in held else None)
+    running = process_table.find_running(started.pid)
+    assert running is not None
+    place = BotPlace(ProcessSpec(pid_file="bot.pid", command=(sys.executable, "bot.py"), cwd=str(bot.folder)))
+
+    for main, begun in ((child, set()), (started.pid, {child})):
+        monkeypatch.setattr(process_tree, "unit_status", lambda *_, main=main: SimpleNamespace(main_pid=main))
+        tree = process_tree.ProcessTree([running], place)
+        assert {each.pid for each in tree.living()} == {started.pid, *begun}
+    assert tree.end(20) is False
+    assert not is_alive(child)
 
 
 def test_a_bot_that_leads_no_group_is_ended_without_its_neighbours(bot: Bot) -> None:

@@ -208,3 +208,17 @@ def test_a_process_is_seen_as_its_pid_file_says(tmp_path: Path) -> None:
 
     assert running.healthy
     assert (running.invocation or "").startswith(f"{process.pid} ")
+
+
+def test_a_process_whose_pid_file_is_gone_is_no_other_run_of_the_bot(tmp_path: Path) -> None:
+    spec = ProcessSpec(pid_file="bot.pid", command=("sleep", "4713"), cwd=str(tmp_path))
+    with subprocess.Popen(["sleep", "4713"], cwd=tmp_path) as process:
+        try:
+            (tmp_path / "bot.pid").write_text(str(process.pid))
+            named = inspect_target(Target(process=spec), None, DirectExecutor())
+            (tmp_path / "bot.pid").unlink()
+            assert inspect_target(Target(process=spec), None, DirectExecutor()) == named
+            other = spec.model_copy(update={"command": ("another", "command")})
+            assert inspect_target(Target(process=other), None, DirectExecutor(), named.invocation) == named
+        finally:
+            process.kill()

@@ -247,3 +247,24 @@ def test_a_real_kill_for_want_of_memory_is_counted(real_group: Path, tmp_path: P
         bot.communicate("\n")
 
     assert found["process_oom_kills_total"] == 1
+
+
+@pytest.mark.parametrize(
+    ("places", "unit"),
+    [
+        ("0::/system.slice/bot.service", "bot.service"),
+        ("0::/system.slice/bot.service/workers", "bot.service"),
+        ("0::/system.slice/system-bot.slice/bot@one.service", "bot@one.service"),
+        ("4:memory:/x\n1:name=systemd:/system.slice/bot.service\n0::/", "bot.service"),
+        ("0::/user.slice/user-1000.slice/session-3.scope", None),
+        ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/bot.service", None),
+        ("0::/system.slice/docker-0a1b.scope", None),
+        ("0::/", None),
+    ],
+)
+def test_a_unit_is_one_of_the_systems_and_no_session_of_a_user(
+    places: str, unit: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cgroup, "_read", lambda *_: places)
+
+    assert cgroup.unit_of_process(7) == unit

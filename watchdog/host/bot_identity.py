@@ -28,7 +28,6 @@ from watchdog.host.pid_file import read_file
 from watchdog.host.process_table import (
     PROC,
     RunningProcess,
-    is_own,
     read_accounts,
     read_environment,
     read_program,
@@ -85,7 +84,7 @@ def read_facts(pid: int) -> ProcessFacts:
     if not words and program is not None:  # no thread of the kernel's: it is just putting the program in its place
         time.sleep(_EXEC_DELAY)
         words, program = read_words(pid), read_program(pid)
-    at = PROC / str(pid) / "cwd"
+    at = f"{PROC}/{pid}/cwd"
     folder, folder_id = None, None
     with contextlib.suppress(OSError):
         found = os.stat(at)
@@ -134,13 +133,20 @@ class BotPlace:
         paths = {word: _full_path(word, self.folder) for word in words if "\0" not in word and len(word) < 4096}
         return {word: path for word, path in paths.items() if os.path.isfile(path)}
 
-    def programs(self, command: tuple[str, ...]) -> tuple[str, ...]:
-        """Full path of its program, and of the interpreter where it is a script."""
-        program = self._program(command[0])
-        if program is None:
-            return (command[0],)
-        interpreter = _interpreter(program)
-        return (program,) if interpreter is None else (program, interpreter)
+    @cached_property
+    def _runs(self) -> Sequence[tuple[tuple[str, ...], tuple[str, ...]]]:
+        """Each of the commands, behind the full path of its program and, of a script, its interpreter."""
+        found = []
+        for command in self.commands:
+            program = self._program(command[0])
+            interpreter = None if program is None else _interpreter(program)
+            programs = (program or command[0],) if interpreter is None else (program or command[0], interpreter)
+            found.append((programs, command))
+        return found
+
+    @cached_property
+    def _own_files(self) -> set[str]:
+        return {path for path in self.files.values() if path.startswith(f"{self.real_folder}/")}
 
     def _program(self, word: str) -> str | None:
         return child_process.find_program(word, self.spec.cwd, self.spec.env)
@@ -150,9 +156,10 @@ class BotPlace:
         pid, accounts = process.pid, read_accounts(process.pid)
         if accounts is None:
             return Likeness("other", "is not there")
-        if not is_own(pid):
-            facts = ProcessFacts(pid, read_words(pid), None, None, None, None)
-            alike = named and self._compare_command(facts) != "other"
+        if accounts != (os.geteuid(), os.geteuid()):
+            if not named:
+                return Likeness("unlike")
+            alike = self._compare_command(ProcessFacts(pid, read_words(pid), *[None] * 4)) != "other"
             why = f"belongs to {user_name(accounts[0])} and not to {user_name(os.geteuid())}"
             return Likeness("doubtful" if alike else "unlike", why, f"{_REMOVE}, else say run_as")
         if process == known:
@@ -164,6 +171,8 @@ class BotPlace:
         marker, command = (facts.environment or {}).get(MARKER), self._compare_command(facts)
         if marker == self.marker:
             return Likeness("bot" if named or command == "same" else "part", facts.describe())
+        if command == "other" and not named:
+            return Likeness("unlike")
         folder = self._compare_folder(facts, named=named)
         cure = f"{_REMOVE if named else ' — end it if that is the bot'}, else say its command and cwd as they are"
         if command == "same" and folder == "same":
@@ -173,7 +182,7 @@ class BotPlace:
             if variable is None and marker is None:
                 return Likeness("bot")
             return Likeness("doubtful", f"{facts.describe()} with another {variable or 'pid file'} than is said", cure)
-        if command == "other" and not (named and (folder == "same" or self._runs_program(facts))):
+        if command == "other" and folder != "same" and not self._runs_program(facts):
             return Likeness("unlike", f"runs {describe_words(facts.words)}", _REMOVE)
         if folder == "other":
             return Likeness("other", facts.describe())
@@ -182,8 +191,7 @@ class BotPlace:
 
     def runs_its_program(self, facts: ProcessFacts) -> bool:
         """The same program or script, whatever its further arguments: another bot from the same folder, as a rule."""
-        for command in self.commands:
-            programs = self.programs(command)
+        for programs, command in self._runs:
             if _is_program(facts, programs):
                 wanted, given = command[1:], self._arguments(facts, programs)
                 if not wanted or (given and self._is_same_word(wanted[0], given[0], facts)):
@@ -191,14 +199,13 @@ class BotPlace:
         return False
 
     def _runs_program(self, facts: ProcessFacts) -> bool:
-        return any(_is_program(facts, self.programs(command)) for command in self.commands)
+        return any(_is_program(facts, programs) for programs, _ in self._runs)
 
     def _compare_command(self, facts: ProcessFacts) -> Literal["same", "like", "other"]:
         """`like`: the same program with more or fewer arguments, or one whose program is not readable."""
         found: Literal["same", "like", "other"] = "other"
-        for command in self.commands:
-            programs = self.programs(command)
-            if facts.program is not None and not _is_program(facts, programs):
+        for programs, command in self._runs:
+            if not facts.words or not _is_program(facts, programs):
                 continue
             wanted, given = command[1:], self._arguments(facts, programs)
             if " ".join(facts.words).strip() == " ".join(command):  # some write their title over it
@@ -237,8 +244,7 @@ class BotPlace:
         """By its working directory, else by the full path of what it runs."""
         if facts.folder_id is not None and facts.folder_id == self.folder_id:
             return "same"
-        own = {path for path in self.files.values() if path.startswith(f"{self.real_folder}/")}
-        if any(os.path.isabs(word) and _full_path(word, "/") in own for word in facts.words):
+        if any(os.path.isabs(word) and _full_path(word, "/") in self._own_files for word in facts.words):
             return "same"
         if facts.folder is None:
             return "unknown"
@@ -293,9 +299,9 @@ def _family(program: str) -> str:
 
 
 def _is_program(facts: ProcessFacts, programs: tuple[str, ...]) -> bool:
-    if facts.program is None:
-        return False
-    return any(_family(facts.program) == _family(each) or facts.program == os.path.realpath(each) for each in programs)
+    """By the name that it goes by where more is not readable."""
+    runs = facts.program or next(iter(facts.words), "")
+    return any(_family(runs) == _family(each) or runs == os.path.realpath(each) for each in programs)
 
 
 def _interpreter(program: str) -> str | None:

@@ -16,7 +16,6 @@ from watchdog.host.process_table import (
     ProcessEntry,
     RunningProcess,
     ancestors,
-    is_own,
     list_entries,
     list_pids,
     read_entry,
@@ -92,7 +91,7 @@ def find_bot(spec: ProcessSpec, known: RunningProcess | None = None, wrong: str 
         doubtful[named.process.pid] = named.note + named.cure
     ours = {os.getpid(), *ancestors(entries, os.getpid())}
     for pid, entry in entries.items():
-        if not entry.lives or pid in doubtful or not is_own(pid):
+        if not entry.lives or pid in doubtful:
             continue
         verdict, why = named.verdict, ""
         if entry.process != named.process or verdict != "bot":

@@ -1,5 +1,8 @@
 """Processes as /proc shows them; which one is which, whatever becomes of the clock; and signals to that very one."""
 
+# All of them are read many times a second while a bot is ended, and pathlib would double what that takes.
+# ruff: noqa: PTH115, PTH123
+
 from __future__ import annotations
 
 import contextlib
@@ -56,7 +59,8 @@ def boot_id() -> str:
 def read_entry(pid: int, proc: Path = PROC) -> ProcessEntry | None:
     """None: there is no such process, or /proc hides it."""
     try:
-        line = (proc / str(pid) / "stat").read_bytes()
+        with open(f"{proc}/{pid}/stat", "rb") as file:
+            line = file.read()
     except OSError:
         return None
     facts = line.rpartition(b")")[2].split()  # a name may hold anything
@@ -102,12 +106,8 @@ def later(one: RunningProcess, other: RunningProcess) -> bool:
 
 def read_accounts(pid: int) -> tuple[int, int] | None:
     """Real and effective user; None: it has ended."""
-    try:
-        status = (PROC / str(pid) / "status").read_text("utf-8", "replace")
-    except OSError:
-        return None
-    line = next((each for each in status.splitlines() if each.startswith("Uid:")), "")
-    numbers = line.split()[1:3]
+    status = _read(pid, "status") or b""
+    numbers = status.partition(b"\nUid:")[2].split(None, 2)[:2]
     return (int(numbers[0]), int(numbers[1])) if len(numbers) == 2 else None
 
 
@@ -134,14 +134,14 @@ def read_environment(pid: int) -> Mapping[str, str] | None:
 def read_program(pid: int) -> str | None:
     """Full path of the file that it runs; None: not readable."""
     try:
-        return str((PROC / str(pid) / "exe").readlink()).removesuffix(" (deleted)")
+        return os.readlink(f"{PROC}/{pid}/exe").removesuffix(" (deleted)")
     except OSError:
         return None
 
 
 def _read(pid: int, name: str) -> bytes | None:
     try:
-        with (PROC / str(pid) / name).open("rb") as file:
+        with open(f"{PROC}/{pid}/{name}", "rb") as file:
             return file.read(_MAX_BYTES)
     except OSError:
         return None
