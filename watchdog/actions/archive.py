@@ -22,6 +22,7 @@ from watchdog.core.target import Target
 from watchdog.host import atomic_file, tar_archive
 from watchdog.host.atomic_file import hidden_name
 from watchdog.host.folder import Folder, open_folder, resolve
+from watchdog.host.write_trial import describe_write_error, try_replacing
 
 
 class ArchiveAction(ActionModel):
@@ -94,6 +95,14 @@ class ArchiveAction(ActionModel):
             "bytes": sum(entry.size for entry in entries),
         }
 
+    def rehearse(self, captured: JsonObject) -> None:
+        """As if nothing could be packed: what does not fit as it is may not fit at night."""
+        for path in map(Path, captured["paths"]):
+            try_replacing(path, 0)
+        archive = Path(captured["archive"])
+        there = next(folder for folder in archive.parents if folder.is_dir())
+        try_replacing(there / archive.name, captured["bytes"])
+
     def touched_paths(self, captured: JsonObject) -> tuple[Path, ...]:
         return (*map(Path, captured["paths"]), Path(captured["archive"]))
 
@@ -112,7 +121,8 @@ class ArchiveAction(ActionModel):
                 if not _is_there(into, archive.name):
                     self._archive(captured, into, archive.name, originals, until)
         except OSError as problem:
-            raise ActionError(f"{problem.filename or archive}: {problem.strerror} (nothing was removed)") from None
+            where = Path(problem.filename or archive)
+            raise ActionError(f"{describe_write_error(where, problem)} (nothing was removed)") from None
         base = captured["base"]
         return f"{', '.join(self.paths)} → {archive}; back with: tar -xzf {archive} -C {base}"
 

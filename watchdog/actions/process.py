@@ -38,6 +38,7 @@ from watchdog.host.pid_file import (
     read_pid_file,
     send_signal,
 )
+from watchdog.host.write_trial import try_replacing
 
 _TargetKeyword = Literal["process"]
 
@@ -106,6 +107,10 @@ class ProcessAction(ActionModel):
         if self._operation != "stop":
             self._ensure_startable()  # a bot that cannot be started again is not stopped
         return {"pid": bot and bot.pid, "create_time": bot and bot.create_time}
+
+    def rehearse(self, captured: JsonObject) -> None:  # noqa: ARG002
+        if self._operation != "stop":
+            try_replacing(pid_file_path(self._bound_spec()), 0)
 
     def preview(self, captured: JsonObject) -> str:
         now = "none runs" if captured["pid"] is None else f"now {captured['pid']}"

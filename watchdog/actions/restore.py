@@ -20,6 +20,7 @@ from watchdog.core.protocols import CompletedStep, Copies, Finding, NeededFiles,
 from watchdog.core.target import Target
 from watchdog.host import atomic_file
 from watchdog.host.folder import Folder, ensure_owner_can_stay, open_folder, resolve
+from watchdog.host.write_trial import describe_write_error, try_replacing
 
 _NO_BACKUP_CURE = "see whether the bot writes one"
 _CHUNK = 1 << 20
@@ -82,6 +83,13 @@ class RestoreAction(ActionModel):
         aside = None if old is None else str(path.with_name(f"{path.name}.replaced-{old[:12]}"))
         return {"file": str(path), "from": str(backup), "old": old, "new": new, "aside": aside}
 
+    def rehearse(self, captured: JsonObject) -> None:
+        path, backup, size = Path(captured["file"]), Path(captured["from"]), 0
+        with contextlib.suppress(OSError):  # not there yet, or not ours to look at, which the act itself says
+            size = backup.lstat().st_size
+            ensure_owner_can_stay(path.lstat(), path)
+        try_replacing(path, size)
+
     def touched_paths(self, captured: JsonObject) -> tuple[Path, ...]:
         return tuple(Path(path) for path in (captured["file"], captured["aside"]) if path is not None)
 
@@ -111,7 +119,7 @@ class RestoreAction(ActionModel):
                 _ensure_not_in_use(path)
                 size = _replace(folder, path.name, source, backup.name, captured, until)
         except OSError as problem:
-            raise ActionError(f"{problem.filename or path}: {problem.strerror} ({path} is as it was)") from None
+            raise ActionError(f"{describe_write_error(path, problem)} ({path} is as it was)") from None
         kept = f"; the replaced one is {captured['aside']}" if captured["aside"] else ""
         return f"{self.file} from {self.from_}, {size} bytes{kept}"
 
