@@ -135,6 +135,7 @@ def test_it_is_told_once_and_its_end_is_told(make: Callable[..., HeldHarness]) -
     assert len(bot.told(UNDONE)) == 2
 
 
+@pytest.mark.slow
 def test_what_goes_to_and_fro_is_told_once(make: Callable[..., HeldHarness]) -> None:
     bot = make()
     for _ in range(6):
@@ -207,6 +208,7 @@ def test_what_the_plan_keeps_is_put_back_and_proven(make: Callable[..., HeldHarn
     assert bot.kept_runs() == ["proven"]
 
 
+@pytest.mark.slow
 def test_it_is_put_back_three_times_an_hour_and_then_people_are_asked(make: Callable[..., HeldHarness]) -> None:
     bot = make(replacement=KEPT)
     for _ in range(MAX_KEPT + 3):
@@ -273,6 +275,7 @@ def test_what_a_command_says_that_it_leaves_is_held_by_its_check(make: Callable[
     assert bot.told(UNDONE)[0][0].endswith(": now not entries are closed")
 
 
+@pytest.mark.slow
 def test_a_flag_that_cannot_be_looked_at_is_told_after_a_minute_and_is_not_called_undone(
     make: Callable[..., HeldHarness],
 ) -> None:

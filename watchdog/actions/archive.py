@@ -23,6 +23,7 @@ from watchdog.host import atomic_file, tar_archive
 from watchdog.host.atomic_file import hidden_name
 from watchdog.host.file_metadata import describe_lost
 from watchdog.host.folder import Folder, open_folder, resolve
+from watchdog.host.write_trial import describe_write_error, try_replacing
 
 _MAX_LOST = 5
 """Things that an archive cannot hold, which are told by name."""
@@ -98,6 +99,14 @@ class ArchiveAction(ActionModel):
             "bytes": sum(entry.size for entry in entries),
         }
 
+    def rehearse(self, captured: JsonObject) -> None:
+        """As if nothing could be packed: what does not fit as it is may not fit at night."""
+        for path in map(Path, captured["paths"]):
+            try_replacing(path, 0)
+        archive = Path(captured["archive"])
+        there = next(folder for folder in archive.parents if folder.is_dir())
+        try_replacing(there / archive.name, captured["bytes"])
+
     def touched_paths(self, captured: JsonObject) -> tuple[Path, ...]:
         return (*map(Path, captured["paths"]), Path(captured["archive"]))
 
@@ -117,7 +126,8 @@ class ArchiveAction(ActionModel):
                 if not _is_there(into, archive.name):
                     packed = self._archive(captured, into, archive.name, originals, until)
         except OSError as problem:
-            raise ActionError(f"{problem.filename or archive}: {problem.strerror} (nothing was removed)") from None
+            where = Path(problem.filename or archive)
+            raise ActionError(f"{describe_write_error(where, problem)} (nothing was removed)") from None
         options = "--acls --xattrs -xzf" if packed is not None and packed.has_lists else "-xzf"
         back = f"back with: tar {options} {archive} -C {captured['base']}"
         return f"{', '.join(self.paths)} → {archive}; {back}{describe_lost(packed.lost[:_MAX_LOST] if packed else ())}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,7 +32,10 @@ from watchdog.core.target import Target
 from watchdog.core.text import shorten
 from watchdog.host import atomic_file, folder
 from watchdog.host.file_metadata import describe_lost
+from watchdog.host.write_trial import try_replacing
 
+_GROWTH = 256
+"""Bytes by which a file grows at most when its values are set, as a rule."""
 _MAX_SHOWN = 200
 """Characters of a value in a message."""
 
@@ -86,7 +90,8 @@ class FlagAction(ActionModel):
     def findings(self) -> tuple[Finding, ...]:
         """Of every name: that it is not set there, or cannot be set to that value."""
         try:
-            content = atomic_file.read_bytes(self._resolved_path())
+            content = atomic_file.read_bytes(path := self._resolved_path())
+            atomic_file.ensure_replaceable(path)
         except MissingError as error:
             return (Finding.of("missing", ("file",), error),)
         except UnreadableError as error:
@@ -116,6 +121,13 @@ class FlagAction(ActionModel):
         set_values(content, self.file, self.set)  # what cannot be done is said before anything is
         changed = [name for name, value in self.set.items() if not editor.has_values(content, self.file, {name: value})]
         return {"file": str(path), "was": was, "changed": changed, "sha": hashlib.sha256(content).hexdigest()}
+
+    def rehearse(self, captured: JsonObject) -> None:
+        path, size = Path(captured["file"]), 0
+        with contextlib.suppress(MissingError):  # an earlier step brings it
+            size = len(atomic_file.read_bytes(path))
+            atomic_file.ensure_replaceable(path)
+        try_replacing(path, size + _GROWTH)
 
     def touched_paths(self, captured: JsonObject) -> tuple[Path, ...]:
         return (Path(captured["file"]),)

@@ -32,6 +32,7 @@ from watchdog.host.folder import open_folder, resolve
 from watchdog.host.pid_file import pid_file_path, read_pid_file
 from watchdog.host.process_table import RunningProcess, is_alive, later
 from watchdog.host.process_tree import ProcessTree, find_restarter
+from watchdog.host.write_trial import try_replacing
 
 _TargetKeyword = Literal["process"]
 _MAX_NOTED = 200
@@ -116,6 +117,10 @@ class ProcessAction(ActionModel):
         noted = {"more": [[*each] for each in more[:_MAX_NOTED]], "note": finding.note if bot else ""}
         noted["wrong"] = finding.wrong
         return {"pid": bot and bot.pid, "begun": bot and bot.begun, **noted}
+
+    def rehearse(self, captured: JsonObject) -> None:  # noqa: ARG002
+        if self._operation != "stop":
+            try_replacing(pid_file_path(self._bound_spec()), 0)
 
     def preview(self, captured: JsonObject) -> str:
         now = "none runs" if captured["pid"] is None else f"now {captured['pid']}"

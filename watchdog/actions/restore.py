@@ -29,6 +29,7 @@ from watchdog.host.file_metadata import (
     read_metadata,
 )
 from watchdog.host.folder import Folder, ensure_owner_can_stay, open_folder, resolve
+from watchdog.host.write_trial import describe_write_error, try_replacing
 
 _NO_BACKUP_CURE = "see whether the bot writes one"
 _CHUNK = 1 << 20
@@ -94,6 +95,13 @@ class RestoreAction(ActionModel):
         seen = {"file": str(path), "from": str(backup), "old": old, "new": new, "aside": aside}
         return {**seen, "kept_before": kept_before}
 
+    def rehearse(self, captured: JsonObject) -> None:
+        path, backup, size = Path(captured["file"]), Path(captured["from"]), 0
+        with contextlib.suppress(OSError):  # not there yet, or not ours to look at, which the act itself says
+            size = backup.lstat().st_size
+            ensure_owner_can_stay(path.lstat(), path)
+        try_replacing(path, size)
+
     def touched_paths(self, captured: JsonObject) -> tuple[Path, ...]:
         return tuple(Path(path) for path in (captured["file"], captured["aside"]) if path is not None)
 
@@ -124,7 +132,7 @@ class RestoreAction(ActionModel):
                 _ensure_not_in_use(path)
                 size, lost = _replace(folder, path.name, source, backup.name, captured, until)
         except OSError as problem:
-            raise ActionError(f"{problem.filename or path}: {problem.strerror} ({path} is as it was)") from None
+            raise ActionError(f"{describe_write_error(path, problem)} ({path} is as it was)") from None
         kept = f"; the replaced one is {captured['aside']}" if captured["aside"] else ""
         return f"{self.file} from {self.from_}, {size} bytes{kept}{describe_lost(lost)}"
 

@@ -77,6 +77,7 @@ def _preview_step(row: str, template: Action, location: Target, executor: Execut
         # A unit that runs now may be stopped by the time that a later level starts it: only what lasts is so already.
         if action.state(before) != "after" or not action.persistent:
             known["change"] = action.preview(before)
+            action.rehearse(before)
         else:
             known["nothing"] = action.noop_reason(before)
     except ActionError as error:

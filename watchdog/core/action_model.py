@@ -90,6 +90,9 @@ class ActionModel(ConfigModel):
     def capture(self, completed: Sequence[CompletedStep] = ()) -> JsonObject:  # noqa: ARG002
         return {}
 
+    def rehearse(self, captured: JsonObject) -> None:  # noqa: ARG002
+        return
+
     def touched_paths(self, captured: JsonObject) -> tuple[Path, ...]:  # noqa: ARG002
         return ()
 

@@ -330,6 +330,11 @@ class Action(Protocol):
         """What is so now. Read-only; journalled with `started`, ahead of the act."""
         ...
 
+    def rehearse(self, captured: JsonObject) -> None:
+        """Tries what `apply` would do, as far as that changes nothing: whether its files could be replaced, and the disk has room.
+        Raises ActionError, with the cure, when it would fail now."""
+        ...
+
     def touched_paths(self, captured: JsonObject) -> tuple[Path, ...]:
         """Absolute paths of the files and folders that `apply` will change, for a backup ahead of it; none: no files."""
         ...

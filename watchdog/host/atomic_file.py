@@ -14,6 +14,7 @@ from watchdog.core.errors import ActionError, MissingError, UnreadableError
 from watchdog.host import landlock
 from watchdog.host.file_metadata import give_metadata, read_metadata
 from watchdog.host.folder import Folder, ensure_owner_can_stay, open_folder
+from watchdog.host.write_trial import describe_write_error, find_obstacle
 
 MAX_BYTES = 1 << 20
 """Bytes of a file that holds flags; more is no configuration."""
@@ -64,11 +65,7 @@ def replace_file(path: Path, content: bytes, expected: bytes | None = None) -> t
     try:
         with open_folder(path.parent) as folder, folder.open_file(path.name) as current:
             was = os.fstat(current.fileno())
-            if was.st_nlink > 1:
-                raise ActionError(
-                    f"{path} has other hard links, which would keep the old content — make it a plain file"
-                )
-            ensure_owner_can_stay(was, path)
+            _ensure_replaceable(was, path)
 
             def ensure_unchanged() -> None:
                 now = folder.stat(path.name)
@@ -84,8 +81,25 @@ def replace_file(path: Path, content: bytes, expected: bytes | None = None) -> t
                 ensure_newer_mtime(file.fileno(), was)
             return lost
     except OSError as problem:
-        cure = "the watchdog's user needs the right to"
-        raise ActionError(f"{path} cannot be written: {problem.strerror} — {cure}") from None
+        raise ActionError(describe_write_error(path, problem)) from None
+
+
+def ensure_replaceable(path: Path) -> None:
+    """Raises ActionError, with the cure, when `replace_file` would refuse the file as it stands there. Writes nothing."""
+    try:
+        with open_folder(path.parent) as folder:
+            _ensure_replaceable(folder.stat(path.name), path)
+            obstacle = find_obstacle(path)
+    except OSError as problem:
+        raise UnreadableError(f"{path} cannot be looked at: {problem.strerror}") from None
+    if obstacle is not None:
+        raise ActionError(obstacle)
+
+
+def _ensure_replaceable(was: os.stat_result, path: Path) -> None:
+    if was.st_nlink > 1:
+        raise ActionError(f"{path} has other hard links, which would keep the old content — make it a plain file")
+    ensure_owner_can_stay(was, path)
 
 
 @contextlib.contextmanager

@@ -48,6 +48,11 @@ def preview(action: OwnerAction, given: dict[str, str], captured: JsonObject) ->
         return action.preview(captured)
 
 
+def rehearse(action: OwnerAction, given: dict[str, str], captured: JsonObject) -> None:
+    with child_process.variables(given):
+        action.rehearse(captured)
+
+
 def apply(
     action: OwnerAction,
     given: dict[str, str],
@@ -125,6 +130,7 @@ FUNCTIONS: Mapping[str, Function] = {
     for function in (
         Function(capture, lambda action, *_: action.needed_files()),
         Function(preview, _of_step),
+        Function(rehearse, _of_step),
         Function(apply, _of_step),
         Function(state, _of_step),
         Function(lasting_states, _of_step),

@@ -48,6 +48,9 @@ class RemoteAction:
     def preview(self, captured: JsonObject) -> str:
         return self._executor.call(self._target, functions.preview, self._action, self._given(), captured)
 
+    def rehearse(self, captured: JsonObject) -> None:
+        self._executor.call(self._target, functions.rehearse, self._action, self._given(), captured)
+
     def apply(self, captured: JsonObject, idempotency_key: str, incident: JsonObject | None = None) -> str:
         return self._executor.call(
             self._target,

@@ -35,6 +35,7 @@ from watchdog.actions.git.commits import (
 )
 from watchdog.actions.git.deviations import describe_deviation
 from watchdog.actions.git.findings import find_named
+from watchdog.actions.git.rehearsal import try_update
 from watchdog.actions.git.repository import PathChange, Repository
 from watchdog.actions.git.worktree_update import KeptEdits, WorktreeUpdate
 from watchdog.actions.values.located_value import Value
@@ -191,6 +192,9 @@ class GitAction(ActionModel):
             "branch": None if self.branch is None else _unused_branch(repo, self.branch, made.commit),
         }
 
+    def rehearse(self, captured: JsonObject) -> None:
+        try_update(captured)
+
     def touched_paths(self, captured: JsonObject) -> tuple[Path, ...]:
         return tuple(Path(captured["repo"], path) for path in captured["changes"])
 
@@ -285,11 +289,9 @@ class GitAction(ActionModel):
         return ("after" if after or neither else "before",)
 
     def deviations(self, captured: JsonObject) -> Mapping[str, str]:
-        if captured["already"]:
-            return {}
-        (change,), repo = self.lasting_changes(captured), repository.open_repository(self.repo, _QUERY_TIMEOUT_MS)
-        other = describe_deviation(repo, self.repo or "", captured["repo"], _update_from(captured))
-        return {} if other is None else {change.thing: other}
+        made = self.lasting_changes(captured)
+        other = describe_deviation(self.repo or "", captured["repo"], _update_from(captured)) if made else None
+        return {} if other is None else {made[0].thing: other}
 
     def noop_reason(self, captured: JsonObject) -> NoopReason:
         return "so already" if captured.get("deployed", True) else "not deployed now"

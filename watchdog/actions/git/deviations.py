@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from watchdog.actions.git import worktree_update
 from watchdog.actions.git.commit_refs import reverting_commits
-from watchdog.actions.git.repository import Repository, contains_commit, resolve_head
+from watchdog.actions.git.repository import contains_commit, open_repository, resolve_head
 from watchdog.actions.git.worktree_update import WorktreeUpdate
 from watchdog.core.errors import ActionError
 
+_QUERY_TIMEOUT_MS = 25_000
 
-def describe_deviation(repo: Repository, name: str, acted_in: str, update: WorktreeUpdate) -> str | None:
+
+def describe_deviation(name: str, acted_in: str, update: WorktreeUpdate) -> str | None:
     """What is so instead; None: the commit is in force. Raises ActionError.
 
-    `repo`: what `name` leads to now; `acted_in`: the work tree in which the commit was made. A path that holds neither the
+    `name`: the work tree as the plan has it; `acted_in`: that in which the commit was made. A path that holds neither the
     old nor the new version is somebody's further work, and no deviation.
     """
+    repo = open_repository(name, _QUERY_TIMEOUT_MS)
     now, commit = resolve_head(repo), update.new_commit
     moved = str(repo.work_tree) != acted_in
     where = f"{name} now leads to {repo.work_tree}, which" if moved else name

@@ -8,6 +8,7 @@ in a folder of its own, and what the watchdog itself does, as an HTTP request wi
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import tempfile
@@ -126,7 +127,8 @@ def _plan_rows(plan: Halt | Repair) -> list[tuple[str, Sequence[Action], Sequenc
 def _inspect_step(step: Action, target: Target) -> StepResult:
     """Read-only: what it asks itself before it acts."""
     try:
-        step.bind(target).capture()
+        action = step.bind(target)
+        action.rehearse(action.capture())
     except ActionError as error:
         return StepResult(step.describe(), "fails", str(error))
     return StepResult(step.describe(), "looked at", "touches the outside: not done")
@@ -195,6 +197,8 @@ def _rehearse_step(
     before = action.capture(done)
     if action.state(before) == "after":
         return StepResult(step.describe(), action.noop_reason(before))
+    original = json.loads(sandbox.original_paths(json.dumps(before, ensure_ascii=False)))
+    step.bind(target).rehearse(original)  # a copy is a plain file on a disk with room
     diff = sandbox.original_paths(action.preview(before))
     detail = sandbox.original_paths(action.apply(before, "drill"))
     if (state := action.state(before)) != "after":
