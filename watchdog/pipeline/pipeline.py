@@ -21,6 +21,7 @@ from watchdog.journal.runs import PlanRun
 from watchdog.journal.storage import Journal
 from watchdog.journal.topics import BLIND
 from watchdog.pipeline.baseline_tracker import BaselineTracker
+from watchdog.pipeline.born_counters import BornCounters
 from watchdog.pipeline.check_tracker import (
     ALL_SOURCES,
     CheckTracker,
@@ -93,6 +94,7 @@ class Pipeline:
         self._lost_since = dict.fromkeys(config.sources if self._reported_blind else (), now - BLIND_AFTER)
         self._source_reports = SourceReports(lambda source: self.config.sources[source].every, told, now)
         self._crowded_rules = CrowdedRules()
+        self._born_counters = BornCounters(self.store)
         self._source_metrics = SourceMetrics(self.store.metrics_by_source())
         self._kpis = KpiEvaluation(self._evaluator, self._source_metrics)
         self._muted: dict[str, frozenset[str]] = {}
@@ -146,6 +148,7 @@ class Pipeline:
             del machines[key]
         self._reset_trackers()
         self._peak_metrics = self._kpis.peak_metrics()
+        self._born_counters.apply_config(self._kpis.born_metrics(), config.sources)
 
     def _reconcile_targets(self, now: Millis, *, clock_jumped: bool = False) -> None:
         states = reconcile_targets(self.config, self.journal, self.incident_manager, now, clock_jumped=clock_jumped)
@@ -169,6 +172,7 @@ class Pipeline:
         """After a suspend or a clock jump: as after a restart."""
         self.started_at = now
         self._reconcile_targets(now, clock_jumped=True)
+        self._born_counters.forget()
         machines = self.machines
         machines.update({key: skip_gap(machine, now) for key, machine in machines.items()})
         self._reset_trackers()
@@ -197,7 +201,7 @@ class Pipeline:
     # ─ samples ─
 
     def add_samples(self, source: str, samples: Iterable[Sample], now: Millis) -> None:
-        listed = list(samples)
+        listed = self._born_counters.fill(source, list(samples), now)
         newest = self.store.ingest(source, now, listed)
         self._trackers.unjudged.add(source)
         self.unseen.note_read(source)
@@ -216,6 +220,7 @@ class Pipeline:
         for reason, count in (cut.dropped if cut is not None else {}).items():
             self.telemetry.source_dropped.labels(source, reason).inc(count)
         self._source_reports.cuts.note(source, cut, now)
+        self._born_counters.note_cut(source, cut)
         if cut is not None:
             self.store.note_incomplete(source, cut.metrics, now)
         if self._source_metrics.note_cut(source, cut):
