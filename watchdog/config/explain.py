@@ -213,6 +213,8 @@ def _evidence_sentences(rule: Rule, kpi: Kpi | None) -> Iterator[str]:
     )
     if kpi is not None and kpi.since == "resume":
         yield f"What was before the last resume of {rule.target} is forgotten"
+    if kpi is not None and kpi.born == "zero":
+        yield "A counter's series that appears while its source is watched counts from 0"
     if kpi is not None and kpi.needs is not None:
         yield f"It is believed only while {' '.join(kpi.needs.split())}"
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from watchdog.config.variables import names_in
 from watchdog.core.units import UNITS, parse_limit
 from watchdog.documents.problems import Problem, shorten
 from watchdog.plans.models import Repair
-from watchdog.promql import PromqlError, detects_absence, parse
+from watchdog.promql import PromqlError, counter_metrics, detects_absence, expand_recordings, parse
 from watchdog.rules import (
     ALL_TARGETS,
     OPERATORS,
@@ -61,11 +62,21 @@ def _validate_kpi(draft: Draft, entry: Entry, kpi: Kpi) -> None:
         except ValueError as error:
             report_error(entry.node, entry.node.value_position("baseline"), str(error))
 
+    def validate_born() -> None:
+        texts = [text for text in (kpi.expr, kpi.needs) if text is not None]
+        with contextlib.suppress(PromqlError):  # reported as a mistake
+            if kpi.born and not any(
+                counter_metrics(expand_recordings(parse(text), draft.recordings)) for text in texts
+            ):
+                what = "born: zero is for counters, and no rate, increase or irate of a metric is read here"
+                report_error(entry.node, entry.node.value_position("born"), f"{what} — leave it out")
+
     run_each(
         entry,
         lambda: validate_expression(draft, kpi.expr, entry.node, ("expr",)),
         lambda: validate_expression(draft, kpi.needs, entry.node, ("needs",)),
         validate_baseline,
+        validate_born,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from watchdog import rules
 from watchdog.config import Config
 from watchdog.plans.models import Plan, Verify
-from watchdog.promql import Expr, metric_names, metrics_read_for_extremes, required_lookback
+from watchdog.promql import Expr, counter_metrics, metric_names, metrics_read_for_extremes, required_lookback
 
 
 def longest_windows(config: Config) -> dict[str, int]:
@@ -55,3 +55,14 @@ def _verify_blocks(plan: Plan) -> Iterable[Verify]:
 def peak_metrics(kpis: Iterable[rules.Kpi], parsed: Mapping[str, Expr]) -> set[tuple[str, str]]:
     """What `since: resume` KPIs compare with: (metric, max | min) pairs."""
     return {peak for kpi in kpis if kpi.since == "resume" for peak in metrics_read_for_extremes(parsed[kpi.expr])}
+
+
+def born_metrics(kpis: Iterable[rules.Kpi], parsed: Mapping[str, Expr]) -> set[str]:
+    """The counters of which KPIs say `born: zero`."""
+    return {
+        name
+        for kpi in kpis
+        if kpi.born == "zero"
+        for expr in expressions_of(kpi, parsed)
+        for name in counter_metrics(expr)
+    }

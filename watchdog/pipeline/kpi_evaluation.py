@@ -83,6 +83,10 @@ class KpiEvaluation:
         """(metric, max | min): those whose extreme samples must outlive a restart."""
         return config_expressions.peak_metrics(self._kpis.values(), self._parsed)
 
+    def born_metrics(self) -> set[str]:
+        """The counters whose series begin at 0."""
+        return config_expressions.born_metrics(self._kpis.values(), self._parsed)
+
     async def prefetch(self, now: Millis, source: str | None = None) -> None:
         if self._evaluator.prefetches:
             await self._prefetcher.prefetch(source or "", self._expressions_reading(source), now)

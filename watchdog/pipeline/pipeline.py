@@ -21,6 +21,7 @@ from watchdog.journal.storage import Journal
 from watchdog.journal.topics import BLIND
 from watchdog.pipeline.baseline_tracker import BaselineTracker
 from watchdog.pipeline.blindness import Blindness
+from watchdog.pipeline.born_counters import BornCounters
 from watchdog.pipeline.check_tracker import (
     ALL_SOURCES,
     CheckTracker,
@@ -94,6 +95,7 @@ class Pipeline:
         self._blindness = Blindness(config.sources, now, reported=BLIND in told)
         self._source_reports = SourceReports(lambda source: self.config.sources[source].every, told, now)
         self._crowded_rules = CrowdedRules()
+        self._born_counters = BornCounters(self.store)
         self._source_metrics = SourceMetrics(self.store.metrics_by_source())
         self._kpis = KpiEvaluation(self._evaluator, self._source_metrics)
         self._muted: dict[str, frozenset[str]] = {}
@@ -147,6 +149,7 @@ class Pipeline:
             del machines[key]
         self._reset_trackers()
         self._peak_metrics = self._kpis.peak_metrics()
+        self._born_counters.apply_config(self._kpis.born_metrics(), config.sources)
 
     def _reconcile_targets(self, now: Millis, *, clock_jumped: bool = False) -> None:
         states = reconcile_targets(self.config, self.journal, self.incident_manager, now, clock_jumped=clock_jumped)
@@ -171,6 +174,7 @@ class Pipeline:
         self.store.note_standstill(since)
         self.started_at = now
         self._blindness.shift(now - since)
+        self._born_counters.forget()
         machines = self.machines
         machines.update({key: skip_gap(machine, now) for key, machine in machines.items()})
         self._reset_trackers()
@@ -186,7 +190,8 @@ class Pipeline:
         self._machines.update(machines)
         self.store.shift(step, now)
         self.started_at += step
-        for part in (self._blindness, self.unseen, self.baselines, self._source_reports, self._peak_recorder):
+        parts = (self._blindness, self.unseen, self.baselines, self._source_reports, self._peak_recorder)
+        for part in (*parts, self._born_counters):
             part.shift(step)
         self._reset_trackers()
 
@@ -214,7 +219,7 @@ class Pipeline:
     # ─ samples ─
 
     def add_samples(self, source: str, samples: Iterable[Sample], now: Millis) -> None:
-        listed = list(samples)
+        listed = self._born_counters.fill(source, list(samples), now)
         newest = self.store.ingest(source, now, listed)
         self._trackers.unjudged.add(source)
         self.unseen.note_read(source)
@@ -234,6 +239,7 @@ class Pipeline:
         for reason, count in (cut.dropped if cut is not None else {}).items():
             self.telemetry.source_dropped.labels(source, reason).inc(count)
         self._source_reports.cuts.note(source, cut, now)
+        self._born_counters.note_cut(source, cut)
         if cut is not None:
             self.store.note_incomplete(source, cut.metrics, now)
         if self._source_metrics.note_cut(source, cut):

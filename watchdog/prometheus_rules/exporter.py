@@ -163,6 +163,8 @@ def _export_threshold(config: RuleSet, check: Check, rule: Rule, kpi: Kpi | None
         notes.append("its relative limit, for the baseline is not known to Prometheus: the ceiling stands alone")
     if kpi is not None and kpi.since is not None:
         notes.append(f"since: resume; {check.kpi} looks back over its whole window")
+    if kpi is not None and kpi.born is not None:
+        notes.append(f"born: zero; what a series of {check.kpi} begins with counts for nothing there")
     every = max((source.every for source in config.sources.values()), default=DEFAULT_INTERVAL)
     if check.patience.m and not config.sources:
         notes.append(

@@ -17,6 +17,7 @@ from watchdog.promql.eval.limits import EvaluationLimits
 from watchdog.promql.evaluator import EvaluationRound, Evaluator, InstantResult, InstantVector
 from watchdog.promql.parse.analysis import (
     SelectedMetric,
+    counter_metrics,
     detects_absence,
     may_have_labels,
     may_return_multiple_series,
@@ -47,6 +48,7 @@ __all__ = [
     "RecordingRule",
     "RecordingRules",
     "SelectedMetric",
+    "counter_metrics",
     "detects_absence",
     "evaluate",
     "expand_recordings",

@@ -67,6 +67,9 @@ class Kpi(ConfigModel):
     """What the KPI is when all is well: a number, `captured`, or `{learn: 7d}`."""
     since: Literal["resume"] | None = None
     """`resume`: samples from before the target's last `resume` are forgotten."""
+    born: Literal["zero"] | None = None
+    """`zero`: a counter's series that its source did not bring with the read before was 0 then, so that what it begins with is
+    an increase."""
     help: str | None = None
     """One line for people."""
 
@@ -337,4 +340,8 @@ def _query_name(rule: Rule, level: ThresholdLevel) -> str:
 
 def condition_kpi(expr: str, base: Kpi | None) -> Kpi:
     """An `expr:` as a KPI without a name of its own: its evidence and memory are those of the KPI that its rule shows."""
-    return Kpi(expr=expr) if base is None else Kpi(expr=expr, needs=base.needs, since=base.since, unit=base.unit)
+    return (
+        Kpi(expr=expr)
+        if base is None
+        else Kpi(expr=expr, needs=base.needs, since=base.since, born=base.born, unit=base.unit)
+    )

@@ -11,13 +11,16 @@ from watchdog.offline.ruletest.test_definition import load_test_file
 
 RULES = """\
 targets: {bot: {unit: bot.service}}
-kpis: {errors: {expr: errors_total}}
+kpis:
+  errors: {expr: errors_total}
+  orders: {expr: "sum(increase(orders_total[1m]))", needs: orders_total, born: zero}
 plans:
   stop: {kind: halt, levels: [{name: stop, steps: [{do: systemd, stop: unit}], verify: {that: [up == 0]}}]}
 rules:
   - {name: errors, kpi: errors, target: bot, warn: {above: 1}, crit: {above: 5, for: 1m, clear: 3, clear_for: 1m, plan: stop}}
   - {name: asked, target: bot, each: [pair], warn: {expr: spread > 5}, crit: {expr: "spread > 8", for: 20s, plan: stop}}
   - {name: hours, kpi: errors, target: bot, only: {between: "00:01-00:02", days: [thu]}, warn: {outside: [2, 5], for: 20s}}
+  - {name: orders, kpi: orders, target: bot, warn: {above: 50}}
   - {name: counted, kpi: errors, target: bot, crit: {above: 5, for: 2 of 3, plan: stop}}
 """
 
@@ -51,6 +54,13 @@ def one_series(values: str, name: str = "errors_total") -> str:
 )
 def test_states_follow_the_samples(expected: str, tmp_path: Path) -> None:
     (case,) = run_rule_test(tmp_path, one_series("0x5 9x11 0x20"), expected)
+
+    assert case.passed, (case.got, case.detail)
+
+
+def test_a_counter_that_is_born_high_is_an_increase_where_its_kpi_says_so(tmp_path: Path) -> None:
+    series = one_series("3x20", 'orders_total{side="buy"}') + one_series("_x5 100x15", 'orders_total{side="sell"}')
+    (case,) = run_rule_test(tmp_path, series, "rule: orders, eval_time: 1m30s, state: warn")
 
     assert case.passed, (case.got, case.detail)
 

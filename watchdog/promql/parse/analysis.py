@@ -29,6 +29,8 @@ from watchdog.tsdb.labels import LOOKBACK_DELTA, METRIC_NAME_LABEL, Matcher
 UNBOUNDED_LOOKBACK: Millis = 100 * 365 * 86_400_000
 """How far back ``@`` with a fixed time reads: nothing of the metric may be forgotten."""
 
+_COUNTER_FUNCTIONS = ("rate", "increase", "irate")
+
 
 def required_lookback(expr: Expr) -> dict[str, Millis]:
     """Metric name → how far back its samples may be read: range + offset + lookback, the longest of them.
@@ -281,3 +283,12 @@ def result_labels(node: Node, labels_of: Callable[[VectorSelector], Collection[s
         case RecordedMetric(expr=inner, labels=own):
             return result_labels(inner, labels_of) | {name for name, _ in own}
     return set()
+
+
+def counter_metrics(expr: Expr) -> set[str]:
+    """The metrics that are read as counters, where their names are said."""
+    return {
+        selector.name
+        for selector, _, function in _selector_reads(expr.node, 0)
+        if selector.name is not None and function in _COUNTER_FUNCTIONS
+    }
