@@ -223,12 +223,13 @@ def test_what_a_killed_bot_has_left_is_ended_by_a_stop_and_refuses_a_start(bot: 
     assert not is_alive(child)
 
 
-def test_a_stop_that_was_cut_off_goes_on_with_what_is_left(bot: Bot) -> None:
+@pytest.mark.parametrize("verb", ["stop", "restart"])
+def test_a_step_that_was_cut_off_goes_on_with_what_is_left(bot: Bot, verb: str) -> None:
     """Nobody marked the child, and its parent is gone: it was noted ahead of the act."""
     bot.write(BEGINS["in a session of its own"])
     started = bot.start()
     child = bot.begun(1)[0]
-    step = bot.make_step("stop")
+    step = bot.make_step(verb)
     before = json_round_trip(step.capture())
     started.kill()
     started.wait(60)

@@ -136,7 +136,8 @@ class ProcessAction(ActionModel):
         if bot and (self._operation == "start" or self._is_newer(bot, captured)):
             return f"process {bot.pid} runs already"
         self._ensure_startable()
-        said = f"{self._stop_bot(spec, finding, _noted_more(captured))}; " if bot or finding.parts else ""
+        old = bot or finding.parts or any(map(is_alive, _noted_more(captured)))
+        said = f"{self._stop_bot(spec, finding, _noted_more(captured))}; " if old else ""
         return f"{said}{self._start_bot(spec, deadline)}"
 
     def state(self, captured: JsonObject) -> StepState:
@@ -214,8 +215,8 @@ class ProcessAction(ActionModel):
     def _start_bot(self, spec: ProcessSpec, deadline: float) -> str:
         # The file first, then the look: a start before the look is found by it, one after it has changed the file.
         seen = read_pid_file(spec)
-        if bots := find_bot(spec).bots:
-            return _started_by_another(bots[0])
+        if (bot := _only(find_bot(spec).bots)) is not None:
+            return _started_by_another(bot)
         log = None if spec.log is None else resolve(spec.cwd, spec.log)
         written = _log_size(log)
         order = {
@@ -232,13 +233,11 @@ class ProcessAction(ActionModel):
         unreadable = not (os.access(sys.executable, os.X_OK) and os.access(os.__file__, os.R_OK))
         instead = partial(detach.main, order) if unreadable else None
         ran = child_process.run(argv, env=spec.env, inherit=spec.inherit, timeout_ms=left, instead=instead)
-        bots = find_bot(spec).bots
-        if len(bots) > 1:
-            raise ActionError(f"it runs {len(bots)} times: {describe_all(bots)} — end those that should not be")
-        if ran.exit_code == 0 and bots and str(bots[0].pid) == ran.stdout.strip():
-            return f"process {bots[0].pid} runs"
-        if ran.exit_code == detach.EXIT_ALREADY_STARTED and bots:
-            return _started_by_another(bots[0])
+        bot = _only(find_bot(spec).bots)
+        if ran.exit_code == 0 and bot and str(bot.pid) == ran.stdout.strip():
+            return f"process {bot.pid} runs"
+        if ran.exit_code == detach.EXIT_ALREADY_STARTED and bot:
+            return _started_by_another(bot)
         end = child_process.last_words(_log_since(log, written))
         why = child_process.last_words(ran.stderr) or "it ended"
         raise ActionError(f"the process did not stay up: {why}{f' — its log: {end}' if end else ''}")
@@ -278,15 +277,21 @@ class ProcessAction(ActionModel):
         return [*finding.doubtful]
 
     def _remove_pid_file(self, spec: ProcessSpec, bots: Sequence[RunningProcess]) -> None:
-        if (read_pid_file(spec) or "").split()[:1] in [[str(bot.pid)] for bot in bots]:
+        with contextlib.suppress(OSError, ActionError):
             path = pid_file_path(spec)
-            with contextlib.suppress(OSError), open_folder(path.parent) as folder:
-                folder.unlink(path.name)
+            if (read_pid_file(spec) or "").split()[:1] in [[str(bot.pid)] for bot in bots]:
+                with open_folder(path.parent) as folder:
+                    folder.unlink(path.name)
 
 
 def _find_program(spec: ProcessSpec) -> str | None:
     """Full path of the program that starts the bot; None when there is none."""
     return child_process.find_program(spec.command[0], spec.cwd, spec.env) if spec.command else None
+
+
+def _only(bots: Sequence[RunningProcess]) -> RunningProcess | None:
+    """Of what surely is the bot. Raises ActionError: it runs more than once."""
+    return BotFinding(tuple(bots)).bot
 
 
 def _find_bot(spec: ProcessSpec, captured: JsonObject) -> BotFinding:

@@ -96,10 +96,10 @@ def run_live(
     told: list[Any] = []
     record = pipeline.incident_manager.record_changes
 
-    def spy(db: Any, changes: list[tuple[Check, Transition, Verdict]], now: int) -> Any:
+    def spy(db: Any, changes: list[tuple[Check, Transition, Verdict]], now: int, **circumstances: bool) -> Any:
         # Replay passes over what pended and came to nothing.
         told.extend((c.time, c.key, c.kind, c.reason) for _, c, _ in changes if c.kind != "dropped")
-        return record(db, changes, now)
+        return record(db, changes, now, **circumstances)
 
     pipeline.incident_manager.record_changes = spy  # type: ignore[method-assign,assignment]
     reads = dict(rows)
