@@ -106,7 +106,8 @@ class Machine:
             return {rule["rule"]: rule for rule in json.load(answer)["rules"] if rule["labels"]}
 
     def outcome(self, rule: str) -> str | None:
-        return self.rules().get(rule, {}).get("outcome")
+        found = self.rules().get(rule)
+        return None if found is None else str(found["outcome"])
 
     def phases(self) -> dict[str, str]:
         return {name: rule["phase"] for name, rule in self.rules().items()}
