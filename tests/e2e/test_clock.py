@@ -106,8 +106,8 @@ class Machine:
             return {rule["rule"]: rule for rule in json.load(answer)["rules"] if rule["labels"]}
 
     def outcome(self, rule: str) -> str | None:
-        found: str | None = self.rules().get(rule, {}).get("outcome")
-        return found
+        found = self.rules().get(rule)
+        return None if found is None else str(found["outcome"])
 
     def phases(self) -> dict[str, str]:
         return {name: rule["phase"] for name, rule in self.rules().items()}

@@ -252,6 +252,22 @@ def test_a_clock_that_was_set_back_makes_no_negative_age(
     assert heard.values["heartbeat_age_seconds"] == 0.0
 
 
+@pytest.mark.parametrize("step", [-7_200_000, 7_200_000])
+def test_a_clock_that_is_set_makes_a_call_no_older_and_no_job_longer(
+    web: Web, open_heartbeat: Open, heard: Heard, clock: Clock, step: int
+) -> None:
+    receiver = open_heartbeat()
+    call(web)
+    call(web, "/start")
+    clock.now += 5_000 + step
+    receiver.shift_times(step)
+    call(web, "/log")
+
+    assert heard.values["heartbeat_age_seconds"] == pytest.approx(5, abs=0.01)
+    call(web)
+    assert heard.values["heartbeat_duration_seconds"] == pytest.approx(5, abs=0.01)
+
+
 def test_calls_at_once_are_all_counted_and_later_than_those_before(
     web: Web, open_heartbeat: Open, heard: Heard
 ) -> None:

@@ -203,6 +203,18 @@ def test_after_the_clock_was_set_back_what_is_pushed_counts(
     assert heard.made[-1][0][0][2:] == (clock.now, 2.0)
 
 
+def test_after_the_clock_was_set_by_a_day_what_was_pushed_is_still_there(
+    web: Web, open_push: Open, heard: Heard, clock: Clock
+) -> None:
+    receiver = open_push()
+    web.push("bot", '{"a": 1}')
+    clock.now += 86_400_000
+    receiver.shift_times(86_400_000)
+    web.push("bot", '{"b": 1}')
+
+    assert heard.values == {"a": 1.0, "b": 1.0}
+
+
 # ─ who may ─
 
 
