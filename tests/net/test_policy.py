@@ -133,6 +133,8 @@ def full_backlog() -> Iterator[tuple[str, int]]:
     [
         (gzip.compress(b"equity 5\n", mtime=0), "gzip"),
         (gzip.compress(b"equity", mtime=0) + gzip.compress(b" 5\n", mtime=0), "gzip"),
+        (gzip.compress(b"equity 5\n", mtime=0) + bytes(512), "gzip"),
+        (gzip.compress(b"equity", mtime=0) + gzip.compress(b" 5\n", mtime=0) + b"\0", "gzip"),
         (zlib.compress(b"equity 5\n"), "deflate"),
         (b"equity 5\n", "identity"),
     ],
@@ -148,6 +150,45 @@ def test_a_chunked_answer_is_read(ask: Ask, start_server: StartServer) -> None:
         )
 
     assert ask(start_server(chunked).url) == b"equity 5\n"
+
+
+def respond_raw(raw: bytes) -> Behaviour:
+    def behave(server: RawHttpServer, connection: socket.socket) -> None:
+        connection.sendall(raw)
+
+    return behave
+
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nequity 5\n"
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        HINTS + ANSWER,
+        b"HTTP/1.1 102 Processing\r\n\r\n" + HINTS * 3 + b"HTTP/1.1 100 Continue\r\n\r\n" + ANSWER,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n"
+        b"9\r\nequity 5\n\r\n0\r\nX-Sum: 1\r\nX-More: 2\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n" + b"X-Many: 1\r\n" * 90 + b"\r\nequity 5\n",
+    ],
+    ids=["103", "several", "trailers", "91 headers"],
+)
+def test_what_stands_around_an_answer_is_passed_over(ask: Ask, raw: bytes, start_server: StartServer) -> None:
+    assert ask(start_server(respond_raw(raw)).url) == b"equity 5\n"
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (HINTS * 100 + ANSWER, "the connection failed"),
+        (ANSWER.replace(b"\r\n\r\n", b"\r\n" + b"X-Many: 1\r\n" * 101 + b"\r\n"), "has more than 100 headers"),
+        (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", "101 Switching Protocols"),
+    ],
+    ids=["hints without end", "too many headers", "101"],
+)
+def test_what_is_too_much_around_an_answer_is_told(ask: Ask, raw: bytes, said: str, start_server: StartServer) -> None:
+    assert said in str(ask_error(ask, start_server(respond_raw(raw)).url))
 
 
 def test_an_answer_above_the_cap_is_refused_whole(ask: Ask, start_server: StartServer) -> None:
@@ -246,6 +287,24 @@ def test_a_small_answer_that_unfolds_into_a_huge_one_stops_at_the_cap(
         (respond_with("equity 5\n", length=100), "broken_off", "broke off half-way"),
         (respond_with("not gzip\n", headers={"Content-Encoding": "gzip"}), "encoding", "could not be unpacked"),
         (respond_with("equity 5\n", headers={"Content-Encoding": "deflate"}), "encoding", "could not be unpacked"),
+        (respond_with("equity 5\n", headers={"Content-Encoding": "br"}), "encoding", "could not be unpacked"),
+        (
+            respond_with(gzip.compress(b"equity 5\n") + b"more", headers={"Content-Encoding": "gzip"}),
+            "encoding",
+            "could not be unpacked",
+        ),
+        (
+            respond_with(
+                gzip.compress(b"equity 5\n") + b"\0\0" + gzip.compress(b"x"), headers={"Content-Encoding": "gzip"}
+            ),
+            "encoding",
+            "could not be unpacked",
+        ),
+        (
+            respond_with(gzip.compress(b"equity 5\n")[:-9], headers={"Content-Encoding": "gzip"}),
+            "broken_off",
+            "broke off half-way",
+        ),
         (respond_as_ssh, "protocol", "HTTP server"),
         (close_connection, "protocol", "the connection failed"),
     ],

@@ -248,3 +248,13 @@ def test_a_page_like_the_last_one_keeps_its_series_as_they_are() -> None:
 
     assert [(each.t, each.v) for each in second][:1] == [(NOW + 1, 3.0)]
     assert all(one.labels is two.labels for one, two in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1E999", "9" * 400])
+def test_a_number_that_is_too_large_is_not_infinite(number: str) -> None:
+    cache = PageCache()
+    parse_samples(b"a 1\nb +Inf\n", 5, cache)
+    for known in (None, cache):  # a page that is new, and one that is known line by line
+        with pytest.raises(SourceError, match=r"line 1 of the page holds a number that is too large: .* — say \+Inf"):
+            parse_samples(f"a {number}\nb +Inf\n".encode(), 5, known)
+    assert [sample.v for sample in parse_samples(b"a 1e308\nb -infinity\n", 5, cache)] == [1e308, -math.inf]

@@ -482,3 +482,11 @@ def test_any_bytes_are_either_samples_or_a_source_error(page: bytes) -> None:
     except SourceError:
         return
     assert found
+
+
+def test_a_number_that_is_too_large_is_not_infinite() -> None:
+    cache = OpenMetricsCache()
+    parse_samples(b"a 1\n# EOF\n", 5, {}, cache)
+    for known in (OpenMetricsCache(), cache):
+        with pytest.raises(SourceError, match="holds a number that is too large"):
+            parse_samples(b"a 1e400\n# EOF\n", 5, {}, known)

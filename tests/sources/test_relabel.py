@@ -64,3 +64,28 @@ def test_labels_of_the_entry_win_and_those_of_the_data_are_exported() -> None:
 def test_what_cannot_be_is_refused_with_the_cure(fields: dict[str, object], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         HostSource.model_validate({"type": "host", **fields})
+
+
+def test_a_page_that_says_up_of_something_is_kept_under_another_name() -> None:
+    def names(*samples: Sample) -> list[str]:
+        return [sample.name for sample in Relabeling({}, (), ()).apply(list(samples))]
+
+    up, labelled = Sample("up", (), 1, 1.0), Sample("up", (("job", "a"),), 1, 0.0)
+    assert names(up, labelled, Sample("x", (), 1, 1.0)) == ["exported_up", "up", "x"]
+    assert names(up, Sample("exported_up", (), 1, 5.0)) == ["exported_exported_up", "exported_up"]
+
+
+def test_two_label_sets_of_a_page_never_become_one_by_the_labels_of_its_entry() -> None:
+    samples = [
+        Sample("x", (("env", "a"),), 1, 1.0),
+        Sample("x", (("exported_env", "a"),), 1, 2.0),
+        Sample("x", (("env", "b"),), 1, 3.0),
+    ]
+    relabeling = Relabeling({"env": "prod"}, (), ())
+    for _ in range(2):
+        found = {sample.labels: sample.v for sample in relabeling.apply(samples)}
+        assert found == {
+            (("env", "prod"), ("exported_env", "a")): 1.0,
+            (("env", "prod"), ("exported_exported_env", "a")): 2.0,
+            (("env", "prod"), ("exported_env", "b")): 3.0,
+        }

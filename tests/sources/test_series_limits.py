@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from functools import partial
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from watchdog.sources.series_limits import (
     REFUSED_FACTOR,
     SeriesLimiter,
 )
+from watchdog.tsdb.labels import series_key
 
 NOW = 1_700_000_000_000
 
@@ -248,3 +250,29 @@ def test_what_is_left_out_is_not_remembered_by_the_parser() -> None:
     page = "".join(f"m{number} 1\n" for number in range(35)).encode()
     parse_samples(page, NOW, cache, limits(10))
     assert cache.lines == []
+
+
+# ─ series that become one by our labels ─
+
+
+@pytest.mark.parametrize(("own", "dropped"), [(False, 2), (True, 4)])
+def test_series_that_our_labels_make_one_are_left_out_and_told(own: bool, dropped: int) -> None:
+    key_of = partial(series_key, source="bot", target_by_source={"bot": "hmm"} if own else None)
+    limiter = SeriesLimiter(100, 1 << 20, 1_000, lambda _: 0, key_of)
+    samples = [
+        Sample("x", (("source", "a"),), NOW, 1.0),
+        Sample("x", (("exported_source", "a"),), NOW, 2.0),
+        Sample("x", (("exported_source", "b"),), NOW, 3.0),
+        Sample("x", (("exported_source", "b"), ("source", "c")), NOW, 4.0),
+        Sample("y", (("target", "a"),), NOW, 5.0),
+        Sample("y", (("exported_target", "a"),), NOW, 6.0),
+    ]
+    for _ in range(2):  # also when the page says the same again
+        kept, cut = limiter.admit(samples, NOW)
+        assert len(kept) == len(samples) - dropped
+        assert cut is not None
+        assert dict(cut.dropped) == {"collisions": dropped}
+        assert cut.metrics == frozenset({"x", "y"} if own else {"x"})
+        assert "rename the one or the other" in cut.text
+    kept, cut = limiter.admit(samples[2:4], NOW)
+    assert (len(kept), cut) == (2, None)

@@ -174,6 +174,7 @@ class Daemon:
             self._judge_source,
             self.series_writer.restored_states,
             self.pipeline.store.retention_of,
+            self.pipeline.store.series_key,
         )
         self._disruptions = Disruptions(
             self.clock,
@@ -400,8 +401,7 @@ class Daemon:
             errors = self._sampler.errors()
             known = build_status(self.config, self.pipeline, self.journal, errors, self.clock(), self._standing.changes)
             files = {"lost": list(map(str, self._reload_guard.lost)), "refused": self._reloader.describe_files()}
-            more = {"configuration": self.configuration, "history": self.series_writer.status(), "files": files}
-            return known | more
+            return known | {"configuration": self.configuration, "history": self.series_writer.status(), "files": files}
 
         return asyncio.run_coroutine_threadsafe(build(), self._loop).result(5)
 

@@ -10,13 +10,14 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol, cast
 
 from watchdog.app.deliveries import MAX_WAITING, Deliveries, Delivery
 from watchdog.app.read_schedule import ReadSchedule
 from watchdog.core.errors import SourceError
 from watchdog.core.executor import call_deadline
-from watchdog.core.model import Millis, Sample
+from watchdog.core.model import Labels, Millis, Sample
 from watchdog.core.offload import DeadlineExceededError, StillBusyError, ThreadOffload
 from watchdog.core.protocols import PulledSource, PushedSource, Receiver, Source, SourceCache, SourceState
 from watchdog.core.telemetry import Telemetry, log
@@ -97,9 +98,11 @@ class Sampler:
         judge: Callable[[str], Awaitable[None]],
         restored_states: Mapping[str, StateSnapshot] = NO_STATES,
         retention_of: Callable[[str], Millis] = lambda _: 0,
+        series_key: Callable[..., Labels] | None = None,
     ) -> None:
         """`judge` is called with the name of each source of which something is new. `retention_of`: how long the sink holds
-        samples of a metric; asked in threads."""
+        samples of a metric, `series_key(metric, labels, source)`: under which labels; asked in threads."""
+        self._series_key = series_key
         self._sink = sink
         self._telemetry = telemetry
         self._clock = clock
@@ -125,7 +128,8 @@ class Sampler:
                 self._end(running)
         for name, source in sources.items():
             if name not in self._running:
-                limiter = SeriesLimiter.of(source, self._retention_of)
+                key_of = None if self._series_key is None else partial(self._series_key, source=name)
+                limiter = SeriesLimiter.of(source, self._retention_of, key_of)
                 self._begin(_RunningSource(name, source, limiter, Relabeling.of(source)), len(sources))
             else:
                 self._running[name].limiter.recount()  # other windows may look back at its samples now

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import http.client
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,8 @@ def ask_for_json(loaded: Config, target: str, timeout: Millis) -> tuple[int, dic
     known = answer.json()
     if isinstance(known, dict):
         return answer.status, known
-    said = f"{answer.status} {http.client.responses.get(answer.status, '')}".strip()
+    phrases = {each.value: each.phrase for each in HTTPStatus}
+    said = f"{answer.status} {phrases.get(answer.status, '')}".strip()
     if answer.status == 503:
         raise DaemonFaultError(f"the watchdog at {where} is busy: it answers {said} — ask again in a moment")
     if answer.status >= 500:

@@ -45,7 +45,13 @@ def print_json(value: object) -> None:
 
 def print_data(text: str) -> None:
     """A file for another program, byte for byte."""
-    terminal.write_bytes(text.encode("utf-8", "surrogateescape"))
+    raw = getattr(sys.stdout, "buffer", None)
+    if raw is None or terminal.is_terminal(sys.stdout):
+        print(text, end="")
+        return
+    sys.stdout.flush()
+    raw.write(text.encode("utf-8", "surrogateescape"))
+    raw.flush()
 
 
 def _print(text: str, *, is_error: bool = False, flush: bool = False) -> None:

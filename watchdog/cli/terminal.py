@@ -87,17 +87,6 @@ def discard() -> None:
         os.close(descriptor)
 
 
-def write_bytes(data: bytes) -> None:
-    """As they are, to whoever reads stdout; a terminal gets text."""
-    raw = getattr(sys.stdout, "buffer", None)
-    if raw is None or is_terminal(sys.stdout):
-        sys.stdout.write(data.decode("utf-8", "replace"))
-        return
-    sys.stdout.flush()
-    raw.write(data)
-    raw.flush()
-
-
 def is_terminal(stream: TextIO) -> bool:
     """False also for one that is closed."""
     try:

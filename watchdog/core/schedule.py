@@ -67,11 +67,19 @@ def parse_weekdays(days: Sequence[object]) -> frozenset[int]:
 
 def parse_zone(value: object) -> object:
     """A name of the time zone database. Raises ValueError with the cure."""
-    try:
-        ZoneInfo(value if isinstance(value, str) else "")
-    except (ValueError, KeyError, OSError):
-        raise ValueError(f"{value!r} is no time zone — say one such as Europe/Berlin or America/New_York") from None
+    if not _is_zone(value):
+        if not _is_zone("Europe/Berlin"):
+            raise ValueError("this machine has no files of time zones — apt-get install tzdata, or pip install tzdata")
+        raise ValueError(f"{value!r} is no time zone — say one such as Europe/Berlin or America/New_York")
     return value
+
+
+def _is_zone(name: object) -> bool:
+    try:
+        ZoneInfo(name if isinstance(name, str) else "")
+    except (ValueError, KeyError, OSError):
+        return False
+    return True
 
 
 Zone = Annotated[str, BeforeValidator(parse_zone)]

@@ -93,6 +93,8 @@ def _describe_failure(fault: BaseException, timeout: Millis) -> _Failure:
         if isinstance(each, OSError) and each.strerror:
             what = f"{each.strerror[:1].lower()}{each.strerror[1:]}"
             return _Failure("connection", what, "check url and the network")
+    if any(isinstance(each, http.client.HTTPException) and "headers" in str(each) for each in chain):
+        return _Failure("protocol", "the answer has more than 100 headers", "is this the right address? send fewer")
     failed = f"the connection failed ({type(chain[-1]).__name__})"
     return _Failure("protocol", failed, "check that this is an HTTP server")
 

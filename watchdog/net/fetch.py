@@ -12,14 +12,16 @@ import socket
 import ssl
 import zlib
 from collections.abc import Container, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 from watchdog.core.model import Millis
 from watchdog.net.deadline import Deadline
-from watchdog.net.exchange_errors import InvalidHeaderError, exchange_error, size_error, status_error
+from watchdog.net.exchange_errors import InvalidHeaderError, exchange_error, status_error
 from watchdog.net.secrets import basic_authorization
 from watchdog.net.tls import TlsFiles, open_context
+from watchdog.net.unpack import unpack
 from watchdog.net.wire import deadline_response, open_socket
 
 CHUNK_BYTES = 64 * 1024
@@ -154,38 +156,11 @@ def _is_stale(sock: socket.socket | None) -> bool:
 
 
 def _read_body(response: http.client.HTTPResponse, url: str, max_bytes: int) -> bytes:
-    packed = (response.headers.get("Content-Encoding") or "identity").strip().lower()
-    if packed not in ("identity", "gzip", "x-gzip", "deflate"):
-        raise zlib.error(packed)
-    body, unpacker = bytearray(), None if packed == "identity" else _Decompressor(packed)
-    while chunk := response.read(CHUNK_BYTES):
-        body += chunk if unpacker is None else unpacker.feed(chunk, max_bytes + 1 - len(body))
-        if len(body) > max_bytes:  # unpacked: a small answer may unfold into a large page
-            raise size_error(url, max_bytes)
+    chunks = iter(partial(response.read, CHUNK_BYTES), b"")
+    body = unpack(chunks, response.headers.get("Content-Encoding"), url, max_bytes)
     if response.length:
         raise http.client.IncompleteRead(b"", response.length)
-    if unpacker is not None and not unpacker.finished:
-        raise http.client.IncompleteRead(b"")
-    return bytes(body)
-
-
-class _Decompressor:
-    """gzip (of several members, too) and deflate, at most so many bytes at a time."""
-
-    def __init__(self, packed: str) -> None:
-        self._bits = zlib.MAX_WBITS if packed == "deflate" else 16 + zlib.MAX_WBITS
-        self._member = zlib.decompressobj(self._bits)
-        self.finished = False
-
-    def feed(self, chunk: bytes, most: int) -> bytes:
-        found = b""
-        while chunk and len(found) < most:
-            if self._member.eof:
-                self._member = zlib.decompressobj(self._bits)
-            found += self._member.decompress(chunk, most - len(found))
-            chunk = self._member.unused_data or self._member.unconsumed_tail
-        self.finished = self._member.eof
-        return found
+    return body
 
 
 class _Connection(http.client.HTTPConnection):

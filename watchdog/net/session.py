@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import logging
 import ssl
+import zlib
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -21,9 +22,10 @@ from urllib3.exceptions import HTTPError
 from urllib3.util import parse_url
 
 from watchdog.net.deadline import Deadline
-from watchdog.net.exchange_errors import exchange_error, size_error, status_error
+from watchdog.net.exchange_errors import exchange_error, status_error
 from watchdog.net.response import HttpResponse
 from watchdog.net.secrets import basic_authorization
+from watchdog.net.unpack import unpack
 from watchdog.net.wire import deadline_response, open_socket
 
 # They log addresses, with what may be secret in them. What there is to say is in HttpError.
@@ -34,7 +36,7 @@ for _name in ("urllib3.connection", "urllib3.connectionpool", "urllib3.util.retr
 _DEFAULT_HEADERS = {"User-Agent": "trading-watchdog", "Accept-Encoding": "identity", "Connection": "close"}
 """Sent unless the request says others."""
 _CHUNK_BYTES = 64 * 1024
-_FAULTS = (requests.RequestException, HTTPError, http.client.HTTPException, OSError, ValueError)
+_FAULTS = (requests.RequestException, HTTPError, http.client.HTTPException, OSError, ValueError, zlib.error)
 """All that a request may end in."""
 
 
@@ -68,18 +70,11 @@ def send_request(
         ):
             if expect is not None and response.status_code != expect:
                 raise status_error(url, response.status_code, response.headers.get("Location"))
-            return HttpResponse(response.status_code, response.headers, _read_body(response, url, max_bytes))
+            chunks = response.raw.stream(_CHUNK_BYTES, decode_content=False)
+            body = unpack(chunks, response.headers.get("Content-Encoding"), url, max_bytes)
+            return HttpResponse(response.status_code, response.headers, body)
     except _FAULTS as fault:
         raise exchange_error(url, fault, deadline.total, may_have_happened=exchange.sent) from None
-
-
-def _read_body(response: requests.Response, url: str, max_bytes: int) -> bytes:
-    body = bytearray()
-    for chunk in response.iter_content(_CHUNK_BYTES):
-        body += chunk
-        if len(body) > max_bytes:
-            raise size_error(url, max_bytes)
-    return bytes(body)
 
 
 class _Exchange:

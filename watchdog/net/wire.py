@@ -13,6 +13,9 @@ from typing import Any
 
 from watchdog.net.deadline import Deadline
 
+_MAX_INTERIM = 20
+"""Answers (1xx) that are passed over."""
+
 
 def open_socket(host: str, port: int, deadline: Deadline) -> socket.socket:
     """A connection to the first address of `host` that takes one; its time-out is what is left. Raises OSError.
@@ -67,9 +70,21 @@ class _PiecewiseReader(io.BufferedReader):
         return super().read(size)
 
 
+class _Response(http.client.HTTPResponse):
+    """Passes over what is announced ahead of the answer (1xx): 103 Early Hints, 102 Processing."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        for _ in range(_MAX_INTERIM):
+            found: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]  # the typeshed leaves it out
+            if not 100 <= found[1] < 200 or found[1] == http.HTTPStatus.SWITCHING_PROTOCOLS:
+                return found
+            http.client.parse_headers(self.fp)
+        raise http.client.HTTPException(f"more than {_MAX_INTERIM} answers ahead of the answer")
+
+
 def deadline_response(self: Any, sock: socket.socket, *args: Any, **kwargs: Any) -> http.client.HTTPResponse:
     """The `response_class` of a connection of http.client or urllib3: called as its method, reads until its `deadline`."""
-    response = http.client.HTTPResponse(sock, *args, **kwargs)
+    response = _Response(sock, *args, **kwargs)
     raw: Any = response.fp
     response.fp = _PiecewiseReader(_DeadlineReader(sock, raw.detach(), self.deadline))
     return response

@@ -18,8 +18,10 @@ from watchdog.sources.metrics_page import (
     decode_lines,
     empty_page_error,
     match_sample,
+    overflows,
     parse_labels,
     repeated_series_error,
+    to_value,
 )
 from watchdog.tsdb.labels import LABEL_NAME, METRIC_NAME
 
@@ -73,7 +75,9 @@ def parse_samples(
             raise repeated_series_error(line, number)
         seen.add((name, labels))
         heads.append((line[: match.start("value")], name, labels))
-        found.append(Sample(name, labels, int(match["t"]) if match["t"] else now, float(match["value"])))
+        found.append(
+            Sample(name, labels, int(match["t"]) if match["t"] else now, to_value(match["value"], line, number))
+        )
         pairs += len(labels)
         if limits is not None:
             limits.check_size(len(found), pairs)
@@ -107,7 +111,10 @@ def _parse_unchanged_page(
         if not line.startswith(start) or not value.isascii() or "_" in value or value[:1] <= " " or value[-1:] <= " ":
             return None
         try:
-            found.append(Sample(name, labels, now, float(value)))
+            v = float(value)
         except ValueError:
             return None
+        if v - v != 0 and overflows(v, value):
+            return None
+        found.append(Sample(name, labels, now, v))
     return found

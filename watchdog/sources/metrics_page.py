@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from math import isinf
 from typing import NamedTuple
 
 from watchdog.core.errors import SourceError
@@ -117,6 +118,21 @@ def match_sample(pattern: re.Pattern[str], line: str, number: int) -> re.Match[s
     if match is None:
         raise no_sample_error(line, number)
     return match
+
+
+def to_value(text: str, line: str, number: int) -> float:
+    """What a number of the format is. Raises SourceError for one that is too large to be one: it is not infinite."""
+    value = float(text)
+    if overflows(value, text):
+        raise SourceError(
+            f"line {number} of the page holds a number that is too large: {_excerpt(line)} — say +Inf if that is meant"
+        )
+    return value
+
+
+def overflows(value: float, text: str) -> bool:
+    """Whether it is infinite only because no number is so large: ``1e400``."""
+    return isinf(value) and "n" not in text.lower()
 
 
 def no_sample_error(line: str, number: int) -> SourceError:

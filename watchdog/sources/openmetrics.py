@@ -23,8 +23,10 @@ from watchdog.sources.metrics_page import (
     empty_page_error,
     match_sample,
     no_sample_error,
+    overflows,
     parse_labels,
     repeated_series_error,
+    to_value,
 )
 from watchdog.tsdb.labels import LABEL_NAME, METRIC_NAME
 
@@ -137,7 +139,7 @@ def _parse(lines: list[str], now: Millis, limits: PageLimits | None) -> _Page:
         if (name, labels) in seen:
             raise repeated_series_error(line, number)
         seen.add((name, labels))
-        value, pairs = float(match["value"]), pairs + len(labels)
+        value, pairs = to_value(match["value"], line, number), pairs + len(labels)
         if name.endswith("_created") and found.types.get(name[:-8]) in _COUNTED:
             remembered.append(line)
             if 0 < value * 1_000 < _MAX_TIME:
@@ -170,14 +172,17 @@ def _parse_unchanged_page(lines: list[str], known_lines: list[str | _Line], now:
         # What is left out float() would read, too.
         if value.isascii() and value.isprintable() and " " not in value and "_" not in value:
             try:
-                found.append(Sample(name, labels, now, float(value)))
+                v = float(value)
             except ValueError:
                 return None
+            if v - v != 0 and overflows(v, value):
+                return None
+            found.append(Sample(name, labels, now, v))
             continue
         match = _VALUE.fullmatch(value)
         if match is None:
             return None
-        found.append(Sample(name, labels, _time(match["t"], now, line, number), float(match["value"])))
+        found.append(Sample(name, labels, _time(match["t"], now, line, number), to_value(match["value"], line, number)))
     return found
 
 

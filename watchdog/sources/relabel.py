@@ -21,6 +21,8 @@ class Relabeling:
         self._drop = [whole_pattern(text) for text in drop]
         self._is_kept: dict[str, bool] = {}
         self._labels: dict[Labels, Labels] = {}
+        self._origins: dict[Labels, dict[str, str]] = {}
+        """The same backwards: two label sets of the data never become one."""
 
     @classmethod
     def of(cls, source: Source) -> Relabeling:
@@ -31,8 +33,11 @@ class Relabeling:
         """The samples that are kept, with their labels, in their order."""
         if self._keep or self._drop:
             samples = [sample for sample in samples if type(sample) is not Sample or self._keeps(sample.name)]
-        if not self._added:
-            return samples
+        if self._added:
+            samples = self._add_labels(samples)
+        return _rename_up(samples)
+
+    def _add_labels(self, samples: Iterable[Sample]) -> list[Sample]:
         return [
             sample._replace(labels=self._with_labels(sample.labels))
             if type(sample) is Sample and type(sample.labels) is tuple
@@ -56,8 +61,34 @@ class Relabeling:
         if known is None:
             if len(self._labels) >= _MAX_CACHED:
                 self._labels.clear()
-            known = self._labels[labels] = _add_labels(labels, self._added)
+                self._origins.clear()
+            known = _add_labels(labels, self._added)
+            said = dict(labels)
+            while (
+                self._origins.setdefault(known, said) != said
+            ):  # the data has another series that is called so already
+                first = next((label for label, _ in known if label.startswith("exported_")), None)
+                if first is None:
+                    break
+                known = tuple(sorted((f"exported_{label}" if label == first else label, v) for label, v in known))
+            self._labels[labels] = known
         return known
+
+
+def _rename_up(samples: Iterable[Sample]) -> Iterable[Sample]:
+    """`up` without a label is what the watchdog says of the source itself; what the data says under that name becomes
+    ``exported_up``."""
+    listed = samples if isinstance(samples, list) else list(samples)
+    if not any(_is_up(sample) for sample in listed):
+        return listed
+    names, new = {sample.name for sample in listed if type(sample) is Sample}, "exported_up"
+    while new in names:
+        new = f"exported_{new}"
+    return [sample._replace(name=new) if _is_up(sample) else sample for sample in listed]
+
+
+def _is_up(sample: Sample) -> bool:
+    return type(sample) is Sample and sample.name == "up" and not sample.labels
 
 
 def _any_matches(patterns: Iterable[Pattern], name: str) -> bool:

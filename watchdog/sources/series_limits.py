@@ -11,6 +11,7 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator
@@ -18,7 +19,14 @@ from pydantic import BeforeValidator
 from watchdog.core.model import Labels, Millis, Sample
 from watchdog.core.protocols import Source
 from watchdog.core.units import format_value, parse_quantity
-from watchdog.tsdb.labels import METRIC_NAME_LABEL, is_label_name, is_metric_name
+from watchdog.tsdb.labels import (
+    METRIC_NAME_LABEL,
+    SOURCE_LABEL,
+    TARGET_LABEL,
+    is_label_name,
+    is_metric_name,
+    series_key,
+)
 
 DEFAULT_MAX_SERIES = 10_000
 DEFAULT_MAX_MEMORY = 128 * 2**20
@@ -47,8 +55,15 @@ _SERIES_BYTES, _LABEL_BYTES, _SAMPLE_BYTES = 1_024, 400, 8
 """What a series, each of its labels (beside the text) and each of its samples takes, about: they stand in the store, in
 the parser, in what is evaluated and in what is written down."""
 
+_OUR_LABELS = (SOURCE_LABEL, TARGET_LABEL)
+
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SeriesName = tuple[str, Labels]
+
+
+KeyFunction = Callable[[str, Labels], Labels]
+"""(metric, labels) → the labels under which the series is kept."""
+_KEY_WITHOUT_TARGET: KeyFunction = partial(series_key, source="source", target_by_source=None)
 
 
 def _parse_size(value: object) -> object:
@@ -80,7 +95,7 @@ class Cut(NamedTuple):
     """What of one read was left out."""
 
     dropped: Mapping[str, int]
-    """Reason (`series`, `memory`, `labels`, `timestamps`, `invalid`) → samples."""
+    """Reason (`series`, `memory`, `labels`, `timestamps`, `invalid`, `collisions`) → samples."""
     metrics: frozenset[str]
     """Of these metrics not all is there; `ALL_METRICS`: of any."""
     text: str
@@ -90,8 +105,17 @@ class Cut(NamedTuple):
 class SeriesLimiter:
     """The series of one source. For any thread, one at a time."""
 
-    def __init__(self, max_series: int, max_memory: int, every: Millis, retention_of: Callable[[str], Millis]) -> None:
-        """`every`: from one read to the next; `retention_of`: how long samples of a metric are held, in ms."""
+    def __init__(
+        self,
+        max_series: int,
+        max_memory: int,
+        every: Millis,
+        retention_of: Callable[[str], Millis],
+        key_of: KeyFunction = _KEY_WITHOUT_TARGET,
+    ) -> None:
+        """`every`: from one read to the next; `retention_of`: how long samples of a metric are held, in ms; `key_of`: the labels
+        under which a series of this source is kept."""
+        self._key_of = key_of
         self._max_series, self._max_memory, self._every = max_series, max_memory, every
         self._retention_of = retention_of
         self._lock = threading.Lock()
@@ -106,13 +130,16 @@ class SeriesLimiter:
         """Reads beyond one for each `every`; and when the last one was."""
 
     @classmethod
-    def of(cls, source: Source, retention_of: Callable[[str], Millis]) -> SeriesLimiter:
+    def of(
+        cls, source: Source, retention_of: Callable[[str], Millis], key_of: KeyFunction | None = None
+    ) -> SeriesLimiter:
         """With the source's own limits, where it has some."""
         return cls(
             max_series_of(source),
             getattr(source, "max_memory", DEFAULT_MAX_MEMORY),
             source.every,
             retention_of,
+            key_of or _KEY_WITHOUT_TARGET,
         )
 
     def admit(self, samples: Iterable[Sample], now: Millis) -> tuple[list[Sample], Cut | None]:
@@ -135,7 +162,7 @@ class SeriesLimiter:
                     sound.append(sample)
                 else:
                     dropped.add(sample, "invalid")
-            kept = self._take_known_and_new(sound, dropped, now)
+            kept = self._take_known_and_new(self._without_collisions(sound, dropped), dropped, now)
             self._last_read = [] if dropped.counts else [sample[:2] for sample in read]
         kept = _within_skew(kept, dropped)
         if not dropped.counts:
@@ -147,6 +174,19 @@ class SeriesLimiter:
         if len(read) != len(self._last_read) or not all(type(sample) is Sample for sample in read):
             return False
         return [sample[:2] for sample in read] == self._last_read and all(map(_has_sound_value, read))
+
+    def _without_collisions(self, read: list[Sample], dropped: _Dropped) -> list[Sample]:
+        """Without series that become the same once they have our labels: which of the two holds nobody knows."""
+        if not any(label in _OUR_LABELS for sample in read for label, _ in sample.labels):
+            return read
+        names: dict[Labels, set[_SeriesName]] = {}
+        for sample in read:
+            names.setdefault(self._key_of(sample.name, sample.labels), set()).add(sample[:2])
+        twice = {name for same in names.values() if len(same) > 1 for name in same}
+        for sample in read:
+            if sample[:2] in twice:
+                dropped.add(sample, "collisions")
+        return [sample for sample in read if sample[:2] not in twice]
 
     def recount(self) -> None:
         """After a reload, when other windows look back at the samples: what has no room any more is left out from now on."""
@@ -217,6 +257,8 @@ class SeriesLimiter:
             "labels": LABEL_LIMITS,
             "timestamps": "its samples have too many different times",
             "invalid": "they are no samples with a valid name",
+            "collisions": "source and target are labels of the watchdog's, so what the data says under such a name becomes "
+            "exported_source, exported_target, as other series are called already: rename the one or the other",
         }
         return "; ".join(f"{count} samples left out: {causes[reason]}" for reason, count in dropped.items())
 
