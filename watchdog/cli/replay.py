@@ -99,11 +99,13 @@ def _load_history(options: argparse.Namespace, checked: Config, every: Millis | 
             parse_moment(options.end or "now", now),
             every or _DEFAULT_SERVER_STEP,
         )
-    within = loader.ALL_TIME
-    if options.start is not None and (last := loader.last_sample_time(options.history)) is not None:
+    within, last = loader.ALL_TIME, loader.last_sample_time(options.history)
+    if options.start is not None and last is not None:
         within = (parse_moment(options.start, last) - max(read.values(), default=0), last)
+    # In a file of ours `up` tells each read: the daemon judged at all of them.
+    names = [*read, "up"] if read and last is not None else read
     pages = loader.load(
-        options.history, metrics=read, span=span, within=within, target_by_source=checked.target_by_source
+        options.history, metrics=names, span=span, within=within, target_by_source=checked.target_by_source
     )
     return pages, loader.time_span(pages)[1]
 
