@@ -18,6 +18,7 @@ from watchdog.core.errors import WatchdogError
 from watchdog.core.model import Labels, Millis
 from watchdog.core.units import format_duration
 from watchdog.documents.problems import ConfigError
+from watchdog.offline.baselines import given_baselines, with_baselines
 from watchdog.offline.history import loader
 from watchdog.offline.history.query import parse_moment, parse_step
 from watchdog.offline.replay.engine import ReplayReport, replay
@@ -47,6 +48,14 @@ def register(commands: Commands) -> None:
     command.add_argument(
         "--exact", action="store_true", help="judge every round, and pass over none: slow, same result"
     )
+    command.add_argument(
+        "--baseline",
+        dest="baselines",
+        action="append",
+        default=[],
+        metavar="KPI=VALUE",
+        help="a baseline that no file says, captured or learned; KPI@TARGET for one target's (may be said again)",
+    )
     command.add_argument("--incidents", type=Path, metavar="FILE", help="labelled incidents: CSV with start,end[,name]")
     command.add_argument("--png", type=Path, metavar="FILE", help="draw a timeline, too")
 
@@ -55,6 +64,9 @@ def run(options: argparse.Namespace) -> int:
     checked, problems = config.check_files(options.rules, environ=os.environ)
     if checked is None:
         raise ConfigError(problems)
+    if options.baselines:
+        given = dict(text.partition("=")[::2] for text in options.baselines)
+        checked = with_baselines(checked, given_baselines(checked, given))
     every = None if options.every is None else parse_step(options.every)
     pages, end = _load_history(options, checked, every)
     start = None if options.start is None else parse_moment(options.start, end)
@@ -99,11 +111,13 @@ def _load_history(options: argparse.Namespace, checked: Config, every: Millis | 
             parse_moment(options.end or "now", now),
             every or _DEFAULT_SERVER_STEP,
         )
-    within = loader.ALL_TIME
-    if options.start is not None and (last := loader.last_sample_time(options.history)) is not None:
+    within, last = loader.ALL_TIME, loader.last_sample_time(options.history)
+    if options.start is not None and last is not None:
         within = (parse_moment(options.start, last) - max(read.values(), default=0), last)
+    # In a file of ours `up` tells each read: the daemon judged at all of them.
+    names = [*read, "up"] if read and last is not None else read
     pages = loader.load(
-        options.history, metrics=read, span=span, within=within, target_by_source=checked.target_by_source
+        options.history, metrics=names, span=span, within=within, target_by_source=checked.target_by_source
     )
     return pages, loader.time_span(pages)[1]
 

@@ -157,6 +157,7 @@ class HeadPage(SeriesPage):
         t, v = np.empty(width, np.int64), np.empty((len(self._v), width))
         t[:length], v[: len(self.keys), :length] = self.t, self.v
         self._t, self._v, self._first, self._end = t, v, 0, length
+        self._update_views()  # who writes into a column that is there already writes into what they show
 
     def truncate_after(self, now: Millis) -> None:
         """The clock was set back: what was noted at times that have not come yet is forgotten."""

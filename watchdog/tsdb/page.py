@@ -60,6 +60,7 @@ class SeriesPage:
         "lookup_cache",
         "newest_gap",
         "rewrite_count",
+        "source",
         "spacing_cache",
         "t",
         "trimmed_columns",
@@ -89,6 +90,9 @@ class SeriesPage:
     rewrite_count: int
     """Another number whenever anything changed but for columns that came on the right or went on the left."""
 
+    source: str | None
+    """Whose series these are, where several pages may hold series of one source: what one of them was last told, all were, also
+    those that had gone by then. None: this page has them all."""
     spacing_cache: tuple[Ints, int, int, Millis] | None
     """A stretch of these very `t` (from, until before) that was found to be at equal distances, and the distance."""
     lookup_cache: list[tuple[Ints, Ints, dict[str, Any]]]
@@ -96,7 +100,7 @@ class SeriesPage:
 
     def __init__(self, t: Ints, v: Floats, keys: Sequence[Labels], watched_since: Millis | Ints) -> None:
         """`watched_since`: for all rows, or one each."""
-        self.spacing_cache = None
+        self.spacing_cache = self.source = None
         self.lookup_cache = []
         self.t, self.v, self.keys, self.trimmed_until = t, v, list(keys), TIME_MIN
         self.watched_since = np.array(np.broadcast_to(np.asarray(watched_since, np.int64), (len(self.keys),)))

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.property_settings import examples
+from tests.tsdb.test_archive import LIMITS
 from watchdog import config
 from watchdog.config import Config
 from watchdog.core.model import Sample, Verdict
@@ -28,7 +29,9 @@ from watchdog.pipeline.pipeline import Pipeline
 from watchdog.rules import Check
 from watchdog.rules.state_machine import Transition
 from watchdog.sources.max_age import longest_gap_of
+from watchdog.tsdb.archive import SeriesArchive
 from watchdog.tsdb.head import Head
+from watchdog.tsdb.write_buffer import WriteBuffer
 
 T = 1_767_225_600_000
 
@@ -87,9 +90,10 @@ def write_config(folder: Path, every: int, text: str = RULES) -> Config:
 
 
 def run_live(
-    folder: Path, loaded: Config, rows: list[tuple[int, SourceRow]], *, act: bool = False
+    folder: Path, loaded: Config, rows: list[tuple[int, SourceRow]], *, act: bool = False, keep: bool = False
 ) -> tuple[list[Any], list[Any]]:
-    """(changes, plans) of the pipeline with a clock of our own: reads as they come, a tick each second."""
+    """(changes, plans) of the pipeline with a clock of our own: reads as they come, a tick each second. `keep`: its series
+    go to series.db."""
     journal = SqliteJournal(folder / "journal.db")
     start, end = rows[0][0], rows[-1][0]
     pipeline = Pipeline(loaded, journal, Telemetry("0"), start - 1, automatic_plans=act)
@@ -102,6 +106,9 @@ def run_live(
         return record(db, changes, now, **circumstances)
 
     pipeline.incident_manager.record_changes = spy  # type: ignore[method-assign,assignment]
+    archive = SeriesArchive(folder / "series.db", LIMITS, pipeline.store.retention_of)
+    archive.restore(pipeline.store, ["bot"], start - 1)
+    buffer = WriteBuffer(pipeline.store, start - 1)
     reads = dict(rows)
     for now in sorted(reads.keys() | set(range(start, end + 1, 1_000))):
         if now in reads:
@@ -112,6 +119,11 @@ def run_live(
             pipeline.judge(now, "bot")
         if (now - start) % 1_000 == 0:
             pipeline.judge(now)
+        if keep and ((now - start) % 20_000 == 0 or now == end):
+            batch = buffer.collect(now)
+            assert archive.write(batch)
+            buffer.mark_written(batch)
+    archive.close()
     plans = [(run.queued, run.plan) for run in journal.runs.list_recent_automatic("bot", 0)]
     journal.close()
     return told, plans
@@ -138,6 +150,10 @@ def run_replay(loaded: Config, path: Path, rows: list[tuple[int, SourceRow]]) ->
         page.downtimes = np.array(
             [(before[1], after[0]) for before, after in itertools.pairwise(spans)], np.int64
         ).reshape(-1, 2)
+    return replay_pages(loaded, pages)
+
+
+def replay_pages(loaded: Config, pages: Any) -> tuple[list[Any], ReplayReport]:
     courses: list[ThresholdReplay] = []
     make = ThresholdReplay.__init__
 
@@ -163,6 +179,58 @@ def watched_spans(loaded: Config, rows: list[tuple[int, SourceRow]]) -> list[tup
             store.ingest("bot", now, [])
         spans.update(store.watched.spans().get("bot", []))
     return sorted(spans.items())
+
+
+BIRTHS_AND_ENDS = """\
+targets: {bot: {repo: /nowhere}}
+kpis:
+  shift: {expr: "d - avg_over_time(d[12s] offset 1s)"}
+  steady: {expr: "avg_over_time(d[9s])"}
+  held: {expr: "d - avg_over_time(d[900s] offset 1s)", needs: "count_over_time(d[900s]) >= 3"}
+  worst: {expr: "max(max_over_time(d[15s]))"}
+  few: {expr: "increase(d[10s])", needs: "count_over_time(d[6s]) >= 3"}
+  both: {expr: 'avg_over_time({__name__=~"a|d"}[8s])'}
+  now: {expr: d}
+  peak: {expr: "1 - d / max_over_time(d[1h])", since: resume}
+defaults: {target: bot, if_missing: {after: 4s, then: warn}}
+rules:
+  - {name: shift, each: [x], kpi: shift, crit: {above: 1, for: 1s}}
+  - {name: steady, each: [x], kpi: steady, warn: {above: 3, for: 2s, clear: 2}}
+  - {name: held, each: [x], kpi: held, crit: {above: 1}, if_missing: {after: 3s, then: hold}}
+  - {name: worst, kpi: worst, crit: {at_least: 6}}
+  - {name: few, each: [x], kpi: few, warn: {above: 4}, forget: 6s}
+  - {name: both, each: [x], kpi: both, warn: {above: 3}}
+  - {name: now, each: [x], kpi: now, warn: {above: 4, for: 2 of 3}, forget: 8s}
+  - {name: asked, each: [x], warn: {expr: "avg_over_time(d[9s]) > 3", for: 1s}}
+  - {name: peak, each: [x], kpi: peak, crit: {at_least: 0.5, for: 2 of 2, clear: 0.2}}
+"""
+
+
+def random_label_sets(seed: int, count: int, every: int) -> list[tuple[int, SourceRow]]:
+    """Label sets that begin, end, are missing for a while and come back, beside one that stays; and failed reads."""
+    dice = random.Random(seed)
+    spans = {
+        str(x): (dice.randrange(0, count), dice.randrange(count // 8, count), dice.choice([0.0, 0.05, 0.3]))
+        for x in range(4)
+    }
+    levels = dict.fromkeys((*spans, "stays"), 2.0)
+    rows: list[tuple[int, SourceRow]] = []
+    gaps: dict[str, int] = {}
+    lost = 0
+    for i in range(count):
+        row = {"a": 1.0}
+        for x in levels:
+            if dice.random() < 0.2:
+                levels[x] = dice.choice([0.5, 2.0, 2.5, 4.0, 6.0])
+            first, long, holes = spans.get(x, (0, count, 0.0))
+            if gaps.get(x, 0) <= 0 and dice.random() < holes:
+                gaps[x] = dice.choice([1, 2, 6])
+            gaps[x] = gaps.get(x, 0) - 1
+            if first <= i < first + long and gaps[x] < 0:
+                row[f'd{{x="{x}"}}'] = levels[x]
+        lost = lost - 1 if lost > 0 else dice.choice([1, 4]) if i > 3 and dice.random() < 0.03 else 0
+        rows.append((T + every * i, None if lost else row))
+    return rows
 
 
 def random_rows(seed: int, count: int, every: int) -> list[tuple[int, SourceRow]]:
@@ -194,6 +262,36 @@ def test_the_same_samples_make_the_same_changes_at_the_same_times(seed: int, eve
         told, _ = run_replay(loaded, folder / "h.csv", rows)
 
     assert sorted(told) == sorted(expected)
+
+
+@settings(max_examples=examples(10), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(0, 100_000), st.sampled_from([400, 1_000, 2_500]))
+def test_label_sets_that_begin_end_and_come_back_are_judged_in_replay_of_its_own_file_as_they_were(
+    seed: int, every: int
+) -> None:
+    rows = random_label_sets(seed, 90, every)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        loaded = write_config(folder, every, BIRTHS_AND_ENDS)
+        expected, _ = run_live(folder, loaded, rows, keep=True)
+        from_file, _ = replay_pages(loaded, loader.load([str(folder / "series.db")], source="bot"))
+        from_csv, _ = run_replay(loaded, folder / "h.csv", rows)
+
+    assert sorted(from_file) == sorted(expected)
+    assert sorted(from_csv) == sorted(expected)
+
+
+def test_a_label_set_that_ended_hides_nothing_of_those_that_go_on(tmp_path: Path) -> None:
+    rows: list[tuple[int, SourceRow]] = [
+        (T + 1_000 * i, {'d{x="a"}': 2.0 if i < 20 else 9.0} | ({'d{x="b"}': 2.0} if i < 10 else {})) for i in range(60)
+    ]
+    loaded = write_config(tmp_path, 1_000, BIRTHS_AND_ENDS)
+    expected, _ = run_live(tmp_path, loaded, rows, keep=True)
+    told, report = replay_pages(loaded, loader.load([str(tmp_path / "series.db")], source="bot"))
+
+    assert ("held", (("x", "a"),)) in {(key.rule, key.labels) for _, key, kind, _ in expected if kind == "tripped"}
+    assert sorted(told) == sorted(expected)
+    assert not report.no_data[("held", "crit")] or report.no_data[("held", "crit")][0][1] <= T + 3_000
 
 
 def test_the_random_walks_do_make_changes_of_every_kind(tmp_path: Path) -> None:

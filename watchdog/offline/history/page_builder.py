@@ -9,7 +9,7 @@ import numpy as np
 
 from watchdog.core.errors import WatchdogError
 from watchdog.core.model import Labels, Millis
-from watchdog.tsdb.labels import METRIC_NAME_LABEL
+from watchdog.tsdb.labels import METRIC_NAME_LABEL, SOURCE_LABEL
 from watchdog.tsdb.page import ABSENT_BITS, Floats, Ints, PageList, SeriesPage
 
 
@@ -58,19 +58,36 @@ class PageBuilder:
             self.add(key, page.t[there], page.v[row, there], int(page.watched_since[row]))
 
     def build(self) -> PageList:
-        """One page for all series that have the same times. Uses up what was gathered."""
-        groups: dict[bytes, tuple[Ints, list[Labels], list[Floats]]] = {}
+        """One page for all series of a source that have the same times. Uses up what was gathered."""
+        groups: dict[tuple[bytes, str], tuple[Ints, list[Labels], list[Floats]]] = {}
+        begins_by_metric = self._begins_by_metric()
         while self._found:
             key = next(iter(self._found))
             t, v = _sort_unique(*self._found.pop(key))
-            _, keys, values = groups.setdefault(blake2b(t.data).digest(), (t, [], []))
+            group = blake2b(t.data).digest(), dict(key).get(SOURCE_LABEL, "")
+            _, keys, values = groups.setdefault(group, (t, [], []))
             keys.append(key)
             values.append(v)
         made = []
-        for t, keys, values in groups.values():
-            begins = np.array([self._begin[key] for key in keys], np.int64)
-            made.append(SeriesPage(t, np.stack(values) if len(values) > 1 else values[0][None, :], keys, begins))
+        for (_, source), (t, keys, values) in groups.items():
+            begins = np.array([begins_by_metric[_metric_of(key)] for key in keys], np.int64)
+            page = SeriesPage(t, np.stack(values) if len(values) > 1 else values[0][None, :], keys, begins)
+            page.source = source
+            made.append(page)
         return PageList(made)
+
+    def _begins_by_metric(self) -> dict[tuple[str, str], Millis]:
+        """Who reads a metric of a source would see a new label set of it: each has been watched since the first one was."""
+        begins: dict[tuple[str, str], Millis] = {}
+        for key, begin in self._begin.items():
+            metric = _metric_of(key)
+            begins[metric] = min(begin, begins.get(metric, begin))
+        return begins
+
+
+def _metric_of(key: Labels) -> tuple[str, str]:
+    labels = dict(key)
+    return labels.get(SOURCE_LABEL, ""), labels[METRIC_NAME_LABEL]
 
 
 def _sort_unique(times: bytearray, values: bytearray) -> tuple[Ints, Floats]:

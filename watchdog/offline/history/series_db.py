@@ -70,6 +70,7 @@ def read_pages(
 def _build_page(db: sqlite3.Connection, source: str, keys: list[Labels], t: Ints, v: Floats) -> SeriesPage:
     spans = block_reader.read_watched_spans(db, source, block_reader.TIME_MAX)
     page = SeriesPage(t, v, keys, min(spans[0][0], int(t[0])) if spans else int(t[0]))
+    page.source = source
     gaps = [(before[1], after[0]) for before, after in itertools.pairwise(spans)]
     page.downtimes = np.array(gaps, np.int64) if gaps else NO_DOWNTIME
     return page

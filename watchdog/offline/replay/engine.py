@@ -39,6 +39,8 @@ __all__ = ["PlanStart", "ReplayReport", "ReplayTrip", "replay"]
 
 _CHUNK_ROUNDS = 65_536
 """Rounds that are evaluated together: so many values of a series are in memory, however long the history is."""
+_UP = "up"
+"""The metric that the daemon writes at each read of a source."""
 _PLOT_POINTS = 2_000
 """Values of a KPI that are kept for a picture."""
 
@@ -197,8 +199,12 @@ class _KpiReplay:
         self._max_age = self._max_sample_age(self._metrics)
 
     def sample_pages(self) -> list[SeriesPage]:
-        """Where samples come in that this KPI reads."""
-        return [page for page in self._pages.pages if "" in self._metrics or _has_metric(page.keys, self._metrics)]
+        """Where samples come in that this KPI reads, and where each read of their sources is noted: the daemon judges at each
+        of them, also at one that brought nothing of the KPI."""
+        mine = [page for page in self._pages.pages if "" in self._metrics or _has_metric(page.keys, self._metrics)]
+        sources = {page.source for page in mine} - {None}
+        reads = [page for page in self._pages.pages if page.source in sources and _has_metric(page.keys, (_UP,))]
+        return list({id(page): page for page in (*mine, *reads)}.values())
 
     def chunk_size(self) -> int:
         """How many rounds are evaluated together: more where windows are long, for each chunk reads a window more; fewer

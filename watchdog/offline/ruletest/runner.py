@@ -149,7 +149,8 @@ def _run_watchdog_tests(file: TestFile, test: Test) -> Iterator[CaseResult]:
     times: dict[Millis, list[WatchdogRuleTest]] = {}
     for each in test.watchdog_tests:
         times.setdefault(each.at, []).append(each)
-    runner = RuleRunner(file.config, {each.rule for each in test.watchdog_tests}, test.series, test.interval)
+    rules = {each.rule for each in test.watchdog_tests}
+    runner = RuleRunner(file.config, rules, test.series, test.interval, test.baselines)
     try:
         for t in runner.run_until(max(times), file.evaluation_interval, times):
             yield from (_watchdog_case(file, test, each, runner) for each in times[t])

@@ -9,8 +9,11 @@ from pathlib import Path
 
 from watchdog import config
 from watchdog.config import Config
+from watchdog.core.errors import WatchdogError
 from watchdog.core.model import Labels, Millis
 from watchdog.documents.problems import Position, Problem, shorten, suggest
+from watchdog.journal.baselines import Baseline
+from watchdog.offline.baselines import given_baselines
 from watchdog.offline.ruletest.notation import SeriesValue, parse_series, parse_values
 from watchdog.offline.ruletest.watchdog_evaluator import RULE_STATES
 from watchdog.prometheus_rules.cells import Cell, load_cells
@@ -29,6 +32,7 @@ _TEST_KEYS = (
     "watchdog_rule_test",
     "external_labels",
     "external_url",
+    "baselines",
 )
 
 ExpectedAlert = tuple[Labels, Labels]
@@ -72,6 +76,8 @@ class Test:
     watchdog_tests: tuple[WatchdogRuleTest, ...]
     external_labels: Labels
     external_url: str
+    baselines: tuple[Baseline, ...] = ()
+    """Captured and learned ones that are known as it begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +168,22 @@ def _parse_test(cell: Cell, number: int, step: Millis, rules: Config | None) -> 
         ),
         external_labels=keys["external_labels"].as_labels() if "external_labels" in keys else (),
         external_url=keys["external_url"].as_text() if "external_url" in keys else "",
+        baselines=_parse_baselines(keys["baselines"], rules) if "baselines" in keys else (),
     )
+
+
+def _parse_baselines(cell: Cell, rules: Config | None) -> tuple[Baseline, ...]:
+    if rules is None:
+        cell.report("there are no rules of ours that could be tested", "name their files in rule_files")
+        return ()
+    found: list[Baseline] = []
+    for name, value in cell.as_dict().items():
+        try:
+            found += given_baselines(rules, {name: value.as_text()})
+        except WatchdogError as error:
+            what, _, cure = str(error).partition(" — ")
+            value.report(what, cure)
+    return tuple(found)
 
 
 def _entries(keys: Mapping[str, Cell], key: str) -> list[Cell]:

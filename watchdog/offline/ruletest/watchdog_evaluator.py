@@ -12,6 +12,7 @@ from watchdog.config import Config
 from watchdog.core.model import Labels, Millis, Sample
 from watchdog.core.telemetry import Telemetry
 from watchdog.journal import open_journal
+from watchdog.journal.baselines import Baseline
 from watchdog.offline.ruletest.notation import SeriesValue
 from watchdog.pipeline.pipeline import Pipeline
 from watchdog.rules.state_machine import MachineState
@@ -35,9 +36,15 @@ class RuleRunner:
     """The rules of a configuration, and what they have made of the samples so far."""
 
     def __init__(
-        self, config: Config, rules: Collection[str], series: Mapping[Labels, Sequence[SeriesValue]], interval: Millis
+        self,
+        config: Config,
+        rules: Collection[str],
+        series: Mapping[Labels, Sequence[SeriesValue]],
+        interval: Millis,
+        baselines: Sequence[Baseline] = (),
     ) -> None:
-        """`rules`: the ones to judge; the others are asleep, so that no test must feed them."""
+        """`rules`: the ones to judge; the others are asleep, so that no test must feed them. `baselines`: those that the journal
+        holds as it begins; learned ones are learned on."""
         self._series = _group_by_source(series)
         self._interval = interval
         wanted = {name: rule for name, rule in config.rules.items() if name in rules}
@@ -54,6 +61,9 @@ class RuleRunner:
         )
         self._folder = tempfile.TemporaryDirectory(prefix="trading-watchdog-test-")
         self._journal = open_journal(Path(self._folder.name), durable=False)
+        with self._journal.transaction() as tx:
+            for baseline in baselines:
+                tx.baselines.save_baseline(baseline)
         # Awake just before the first sample, which is then newer than the start.
         self._pipeline = Pipeline(self._config, self._journal, Telemetry("test"), -1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +17,16 @@ DOWNTIME_TOLERANCE = 20
 """A window may miss so many parts of a whole (5 %) while nobody watched, and still counts as covered."""
 NO_SAMPLE = -TIME_MIN
 """Newer than every sample: the neutral element of "the oldest of"."""
+
+
+class NewestRead(NamedTuple):
+    """The newest sample that was read from a page, per time."""
+
+    page: SeriesPage
+    newest: Ints
+    """[times] ms; `NO_SAMPLE` for none."""
+    age: Millis | None
+    """How long before the end it lies at all times, where that is known."""
 
 
 class EvaluationContext:
@@ -123,6 +134,20 @@ class EvaluationContext:
                 np.minimum(self._newest, newest, out=None if self._newest_is_borrowed else self._newest),
                 False,
             )
+
+    def note_newest_of(self, read: Sequence[NewestRead], selector: VectorSelector) -> None:
+        """What one selector read from each of some pages. Of one source's pages the newest counts at each time: a series that
+        has ended does not make those old that go on, wherever it lies."""
+        by_source: dict[object, list[NewestRead]] = {}
+        for one in read:
+            by_source.setdefault(id(one.page) if one.page.source is None else one.page.source, []).append(one)
+        for mine in by_source.values():
+            if len(mine) == 1:
+                self.note_newest(mine[0].newest, selector, age=mine[0].age)
+                continue
+            times = [np.where(one.newest == NO_SAMPLE, TIME_MIN, one.newest) for one in mine]
+            newest = np.maximum.reduce(times)
+            self.note_newest(np.where(newest == TIME_MIN, NO_SAMPLE, newest), selector)
 
     def note_coverage(self, picked: PageSelection, selector: VectorSelector, span: Millis) -> None:
         """Notes the coverage of one window; the one with the least share of it covered is reported."""

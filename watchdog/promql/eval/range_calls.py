@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from watchdog.core.model import Millis
-from watchdog.promql.eval.context import NO_SAMPLE, EvaluationContext
+from watchdog.promql.eval.context import NO_SAMPLE, EvaluationContext, NewestRead
 from watchdog.promql.eval.selectors import plan_union, stack_rows
 from watchdog.promql.eval.vectors import Scalar, Vector, merge_series
 from watchdog.promql.eval.window_columns import (
@@ -35,7 +35,7 @@ def evaluate_range_call(
 ) -> Vector:
     """A function over the window of each series at each time. `named`: the function keeps the metric's name."""
     picked = run.select_pages(selector)
-    parts = []
+    parts, read = [], []
     for one in picked:
         run.note_coverage(one, selector, node.span)
         bounds = run.window_columns(one.page, selector, node.span)
@@ -45,8 +45,9 @@ def evaluate_range_call(
         alike = bounds.newest_age is not None and newest is newest_sample_times(
             one.page, run.window_ends(selector), bounds.lasts
         )
-        run.note_newest(newest, selector, age=bounds.newest_age if alike else None)
+        read.append(NewestRead(one.page, newest, bounds.newest_age if alike else None))
         parts.append((v, there))
+    run.note_newest_of(read, selector)
     plan = node.plan_cache.get(
         picked, named, lambda: plan_union([one.keys if named else one.keys_without_name for one in picked])
     )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from watchdog.promql.eval.context import NO_SAMPLE, EvaluationContext
+from watchdog.promql.eval.context import NO_SAMPLE, EvaluationContext, NewestRead
 from watchdog.promql.eval.vectors import Keys, MergePlan, Vector, make_merge_plan, merge_series
 from watchdog.promql.eval.window_columns import newest_sample_times
 from watchdog.promql.functions.windows import to_array
@@ -23,8 +23,9 @@ def evaluate_selector(run: EvaluationContext, selector: VectorSelector) -> tuple
     """The vector of an instant selector, names kept, and the sample time of each value: [keys or 1, times] ms."""
     picked = run.select_pages(selector)
     parts = [_evaluate_page(run, one, selector) for one in picked]
+    run.note_newest_of([part[3] for part in parts if part[3] is not None], selector)
     if len(parts) == 1:
-        v, there, at = parts[0]
+        v, there, at, _ = parts[0]
         return Vector(picked[0].keys, v, there), at
     plan = selector.merge_cache.get(picked, None, lambda: plan_union([one.keys for one in picked]))
     v, there = (
@@ -37,7 +38,8 @@ def evaluate_selector(run: EvaluationContext, selector: VectorSelector) -> tuple
 
 def _evaluate_page(
     run: EvaluationContext, picked: PageSelection, selector: VectorSelector
-) -> tuple[Floats, Bools, Ints]:
+) -> tuple[Floats, Bools, Ints, NewestRead | None]:
+    """Values, whether there are any, their times, and how new that is; None: no window has a sample."""
     page, rows = picked.page, picked.rows
     run.note_coverage(picked, selector, 0)
     bounds = run.window_columns(page, selector, LOOKBACK_DELTA)
@@ -48,13 +50,12 @@ def _evaluate_page(
         if page.newest_gap < page.t[freshest.start] or not np.isnan(
             np.minimum.reduce(cells, axis=None, initial=np.inf)
         ):
-            run.note_newest(at, selector, age=bounds.newest_age)
-            return cells, np.ones(cells.shape, np.bool_), at[None, :]
+            return cells, np.ones(cells.shape, np.bool_), at[None, :], NewestRead(page, at, bounds.newest_age)
     first, last = to_array(bounds.firsts), to_array(bounds.lasts)
     live = last > first
     if not live.any():
         shape = (len(picked.keys), run.times.size)
-        return np.full(shape, np.nan), np.zeros(shape, np.bool_), np.zeros((1, run.times.size), np.int64)
+        return np.full(shape, np.nan), np.zeros(shape, np.bool_), np.zeros((1, run.times.size), np.int64), None
     column = np.maximum(last - 1, 0)
     cells = _read_cells(page, rows, column)
     always = bool(live.all())
@@ -80,8 +81,7 @@ def _evaluate_page(
         there &= ~is_missing(cells)
         newest = np.where(there, at, TIME_MIN).max(axis=0)
         newest = np.where(newest == TIME_MIN, NO_SAMPLE, newest)
-    run.note_newest(newest, selector)
-    return cells, there, at
+    return cells, there, at, NewestRead(page, newest, None)
 
 
 def _read_cells(page: SeriesPage, rows: Rows, column: Ints) -> Floats:
