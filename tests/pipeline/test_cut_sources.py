@@ -129,7 +129,7 @@ def test_people_are_told_once_and_of_its_end(harness: PipelineHarness) -> None:
     assert harness.message_titles() == ["source bot is cut"]
     harness.rounds(WHOLE_AFTER // 1_000 + 1)
     assert harness.message_titles() == ["source bot is cut", "source bot is whole again"]
-    assert harness.pipeline.cut_sources() == {}
+    assert harness.pipeline.source_reports.cuts.current() == {}
 
 
 def test_what_was_left_out_is_counted_by_source_and_reason(harness: PipelineHarness) -> None:

@@ -86,7 +86,7 @@ def test_a_source_that_is_taken_away_is_not_waited_for(harness: PipelineHarness)
 def test_how_it_flaps_is_shown(harness: PipelineHarness) -> None:
     flap(harness, 20)
 
-    shown = harness.pipeline.flapping_sources()["bot"]
+    shown = harness.pipeline.source_reports.flaps.current()["bot"]
     assert shown == "it failed 10 times within 18 s"
     status = {
         "sources": {"bot": {"up": True, "error": None, "cut": None, "flaps": shown, "age": 0}},

@@ -34,7 +34,7 @@ def build_status(
 ) -> dict[str, object]:
     """`source_errors`: source → why its last read failed, None when it did not. `standing`: (target) → what plans have left
     so there."""
-    cuts, flapping = pipeline.cut_sources(), pipeline.flapping_sources()
+    cuts, flapping = pipeline.source_reports.cuts.current(), pipeline.source_reports.flaps.current()
     users = Counter(rule for rule, _ in config.rules_by_target)
     return {
         "version": __version__,

@@ -93,7 +93,7 @@ class Pipeline:
         self._evaluator = EmbeddedEvaluator(self.store) if evaluator is None else evaluator
         told = journal.messages.list_open_topics()
         self._blindness = Blindness(config.sources, now, reported=BLIND in told)
-        self._source_reports = SourceReports(lambda source: self.config.sources[source].every, told, now)
+        self.source_reports = SourceReports(lambda source: self.config.sources[source].every, told, now)
         self._crowded_rules = CrowdedRules()
         self._born_counters = BornCounters(self.store)
         self._source_metrics = SourceMetrics(self.store.metrics_by_source())
@@ -104,7 +104,12 @@ class Pipeline:
         self.apply_config(config, now, removed)
         self._peak_recorder = PeakRecorder(journal, self.store, config.sources)
         telemetry.snapshot = lambda: metrics_snapshot(
-            self.config, self._checks, self.readings.copy(), self._machines.copy(), journal, self.flapping_sources()
+            self.config,
+            self._checks,
+            self.readings.copy(),
+            self._machines.copy(),
+            journal,
+            self.source_reports.flaps.current(),
         )
 
     def apply_config(self, config: Config, now: Millis, removed: str = "") -> None:
@@ -130,7 +135,7 @@ class Pipeline:
         self.unseen.apply_config(config.sources, self._kpis.required_metrics, config.target_by_source)
         for source in self._source_metrics.apply_config(config.sources, config.target_by_source):
             self.telemetry.remove_source(source)
-        self._source_reports.forget_all_but(config.sources)
+        self.source_reports.forget_all_but(config.sources)
         query = partial(run_template_query, config, self._evaluator)
         self.incident_manager = IncidentManager(
             config, self.journal, self.telemetry, query, self._machines, self._describe_left
@@ -190,7 +195,7 @@ class Pipeline:
         self._machines.update(machines)
         self.store.shift(step, now)
         self.started_at += step
-        parts = (self._blindness, self.unseen, self.baselines, self._source_reports, self._peak_recorder)
+        parts = (self._blindness, self.unseen, self.baselines, self.source_reports, self._peak_recorder)
         for part in (*parts, self._born_counters):
             part.shift(step)
         self._reset_trackers()
@@ -231,34 +236,26 @@ class Pipeline:
             # What it no longer delivers is missed by rules that it does not touch.
             self._trackers.unjudged.add(ALL_SOURCES)
         self._blindness.note_delivery(source)
-        self._source_reports.flaps.note_read(source, now)
+        self.source_reports.flaps.note_read(source, now)
         self.telemetry.note_read(source, newest)
 
     def note_cut(self, source: str, cut: Cut | None, now: Millis) -> None:
         """Of a source's samples that are added next not all are there, or all are again."""
         for reason, count in (cut.dropped if cut is not None else {}).items():
             self.telemetry.source_dropped.labels(source, reason).inc(count)
-        self._source_reports.cuts.note(source, cut, now)
+        self.source_reports.cuts.note(source, cut, now)
         self._born_counters.note_cut(source, cut)
         if cut is not None:
             self.store.note_incomplete(source, cut.metrics, now)
         if self._source_metrics.note_cut(source, cut):
             self._trackers.unjudged.add(ALL_SOURCES)
 
-    def cut_sources(self) -> dict[str, str]:
-        """Source → what of its last samples was left out, and why."""
-        return self._source_reports.cuts.current()
-
-    def flapping_sources(self) -> dict[str, str]:
-        """Source that fails and delivers in turn → how, and why it failed the last time."""
-        return self._source_reports.flaps.current()
-
     def mark_source_down(self, source: str, now: Millis, reason: str = "") -> None:
         self.store.mark_source_down(source, now)
         self._source_metrics.mark_down(source)
         self._trackers.unjudged.add(source)
         self._blindness.note_failure(source, now)
-        self._source_reports.flaps.note_failure(source, reason, now)
+        self.source_reports.flaps.note_failure(source, reason, now)
         self.telemetry.note_failure(source)
 
     # ─ evaluate ─
@@ -347,7 +344,7 @@ class Pipeline:
         if self._peak_metrics:
             self._peak_recorder.save(self._peak_metrics, now)
         busy = {check.target for check, _, _ in changes} | self.incident_manager.targets_with_open_incident()
-        source_news = self._source_reports.due(now)
+        source_news = self.source_reports.due(now)
         if not states and not busy and not source_news and blind == self._blindness.reported:
             return set()
         with self.journal.transaction() as tx:
@@ -371,7 +368,7 @@ class Pipeline:
             if affected - self.config.targets.keys():  # what was at work there may have latched it
                 self._reconcile_targets(now)
         self._blindness.reported = blind
-        self._source_reports.mark_told()
+        self.source_reports.mark_told()
         return affected
 
     def describe_incident(self, incident: int, channel: str, now: Millis) -> Message | None:

@@ -24,6 +24,7 @@ from watchdog.plans.models import LogCheck, parse_plan, phase_steps
 from watchdog.rollback.backup_recorder import BackupRecorder
 from watchdog.rollback.checks import LogFile, log_path, log_position
 from watchdog.rollback.context import RollbackContext
+from watchdog.rollback.incident_json import describe_incident
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -289,7 +290,10 @@ class StepExecutor:
         deadline = action.timeout / 1_000 + PROBE_TIMEOUT_S
         try:
             detail = cast(
-                str, await self.run_in_thread(deadline, action.apply, before, str(step), self._incident_json())
+                str,
+                await self.run_in_thread(
+                    deadline, action.apply, before, str(step), describe_incident(self._context.journal, self._run)
+                ),
             )
         except ActionError as error:
             if not error.may_have_happened:
@@ -361,27 +365,6 @@ class StepExecutor:
             for _, run in in_order
             for row, action, captured in done_steps(run, journal.runs.list_steps(run.id))
         ]
-
-    def _incident_json(self) -> JsonObject | None:
-        """What tripped, for actions that hand it on."""
-        number = self._run.incident
-        known = None if number is None else self._context.journal.incidents.find_incident(number)
-        if known is None:
-            return None
-        trips = [
-            {"rule": trip.rule, "level": trip.level, "labels": dict(trip.labels), "reason": trip.reason, "t": trip.t}
-            for trip in self._context.journal.incidents.list_trips(known.id)
-        ]
-        return {
-            "id": known.id,
-            "target": known.target,
-            "opened": known.opened,
-            "severity": known.severity,
-            "title": known.title,
-            "run": self._run.id,
-            "plan": self._run.plan,
-            "trips": trips,
-        }
 
     async def log_position(self) -> list[int] | None:
         """``[inode, size]`` of the log that this row is proven by, zeros when there is none yet; None: there is none to watch."""

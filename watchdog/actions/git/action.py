@@ -35,6 +35,7 @@ from watchdog.actions.git.commits import (
 )
 from watchdog.actions.git.deviations import describe_deviation
 from watchdog.actions.git.findings import find_named
+from watchdog.actions.git.own_edits import ensure_clean, find_own_edits
 from watchdog.actions.git.rehearsal import try_update
 from watchdog.actions.git.repository import PathChange, Repository
 from watchdog.actions.git.worktree_update import KeptEdits, WorktreeUpdate
@@ -180,8 +181,8 @@ class GitAction(ActionModel):
         if made.commit is None:
             return {**note, "new": old, "already": True, "changes": {}, "edits": {}, "dropped": [], "branch": None}
         changes = repository.diff_commits(repo, old, made.commit)
-        edits, dropped = _own_edits(repo, old, made.commit, changes, completed)
-        _ensure_clean(repo, WorktreeUpdate(old, made.commit, made.bad, changes, edits))
+        edits, dropped = find_own_edits(repo, old, made.commit, changes, _edits_by_path(repo.work_tree, completed))
+        ensure_clean(repo, WorktreeUpdate(old, made.commit, made.bad, changes, edits))
         return {
             **note,
             "new": made.commit,
@@ -383,38 +384,6 @@ def _unused_branch(repo: Repository, name: str, commit: str) -> str:
     raise ActionError(f"there are a thousand branches {name} — delete some")
 
 
-def _own_edits(
-    repo: Repository, old: str, new: str, changes: Sequence[PathChange], completed: Sequence[CompletedStep]
-) -> tuple[dict[str, KeptEdits], list[str]]:
-    """For each path that changes and holds nothing but our own edits of values: those that stand, and what comes of them."""
-    edits: dict[str, KeptEdits] = {}
-    dropped: list[str] = []
-    for path, ours in _edits_by_path(repo.work_tree, completed).items():
-        change = next((change for change in changes if change.path == path), None)
-        if change is None or change.old_entry is None:
-            continue
-        there = repository.worktree_file(repo, path, worktree_update.MAX_EDITED_FILE)
-        if there is None:
-            continue
-        all_of_them, _ = worktree_update.apply_edits(
-            repository.file_content(repo, old, path), path, [v for v, _ in ours]
-        )
-        if all_of_them != there:
-            continue  # somebody else's edits are among them: refused below, by name
-        seen = repository.worktree_entries(repo, [path])[path]
-        stand = [values for values, stands in ours if stands]
-        if change.new_entry is None:
-            edits[path] = KeptEdits([], seen, None)
-            dropped += [name for values in stand for name in values]
-            continue
-        content, missing = worktree_update.apply_edits(repository.file_content(repo, new, path), path, stand)
-        blob = repo.git("hash-object", "--stdin", f"--path={path}", data=content).stdout.strip()
-        kept = [{n: v for n, v in values.items() if n not in missing} for values in stand]
-        edits[path] = KeptEdits([values for values in kept if values], seen, f"{change.new_entry.split()[0]} {blob}")
-        dropped += missing
-    return edits, sorted(set(dropped))
-
-
 def _edits_by_path(
     top: Path, completed: Sequence[CompletedStep]
 ) -> Mapping[str, list[tuple[Mapping[str, Value], bool]]]:
@@ -432,19 +401,3 @@ def _edits_by_path(
                 kept = step.before["edits"].get(path, {}).get("values", ())
                 found[path] = [edit for edit in found.get(path, []) if edit[1]] or [(values, False) for values in kept]
     return {path: edits for path, edits in found.items() if edits}
-
-
-def _ensure_clean(repo: Repository, update: WorktreeUpdate) -> None:
-    """Edits of other people in what the change touches are theirs: named, and left alone."""
-    index = repository.staged_entries(repo, update.old_commit)
-    dirty = [change.path for change in update.changes if change.path in index]
-    untouched = worktree_update.unmodified_paths(repo, update)
-    for change in update.changes:
-        old, new = worktree_update.expected_entries(update, change)
-        if change.path not in untouched and old != new:
-            dirty.append(change.path)
-    if dirty:
-        raise ActionError(
-            f"edited or in the way, and not by us: {worktree_update.format_list(sorted(set(dirty)))} — "
-            "commit, move or undo that first"
-        )

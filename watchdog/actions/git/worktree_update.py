@@ -18,23 +18,20 @@ from typing import NamedTuple
 from watchdog.actions.git import index_lock
 from watchdog.actions.git.commit_refs import BAD_REFS
 from watchdog.actions.git.open_tree import OpenTree, read_up_to, write_all
+from watchdog.actions.git.parent_folders import parents_within, remove_empty_parents, restore_parents
 from watchdog.actions.git.repository import (
     PathChange,
     Repository,
-    entries_match,
     resolve_head,
-    sparse_excluded,
     staged_entries,
-    worktree_entries,
 )
+from watchdog.actions.git.worktree_entries import entries_match, sparse_excluded, worktree_entries
 from watchdog.actions.values.editor import set_values
 from watchdog.actions.values.located_value import Value
 from watchdog.core.errors import ActionError
 from watchdog.host import atomic_file, file_metadata
 
 _STAGING_PREFIX = ".trading-watchdog-"
-_FOLDERS = "folders"
-"""Within the staging folder: empty ones, which stand for those of the tree that went."""
 MAX_EDITED_FILE = 4 << 20
 """Bytes; flags are edited in files up to a quarter of that (`atomic_file.MAX_BYTES`)."""
 
@@ -116,7 +113,7 @@ def _path_states(repo: Repository, update: WorktreeUpdate) -> dict[str, tuple[bo
 
 def _is_obstructed(tree: OpenTree, path: str, removed: set[str]) -> bool:
     """Whether something that stays is in the path's way: a file or link where it needs a folder, or the reverse."""
-    for parent in reversed(_parents(path)):
+    for parent in reversed(parents_within(path)):
         found = tree.lstat(parent)
         if found is None:
             break  # nothing is there, or it is below what the last turn let pass
@@ -302,7 +299,7 @@ def _replace_files(repo: Repository, update: WorktreeUpdate, tree: OpenTree, sta
     for path in gone:
         repo.check_deadline()
         tree.rename(path, staging, f"old/{path}")
-        _remove_empty_parents(tree, path, staging)
+        remove_empty_parents(tree, path, staging)
     for path in come:
         repo.check_deadline()
         found = tree.lstat(path)
@@ -315,39 +312,6 @@ def _replace_files(repo: Repository, update: WorktreeUpdate, tree: OpenTree, sta
     for parent in {str(PurePosixPath(path).parent) for path in (*gone, *come)}:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             tree.fsync("" if parent == "." else parent)
-
-
-def _remove_empty_parents(tree: OpenTree, path: str, staging: OpenTree | None = None) -> None:
-    """Git keeps no empty folders. In `staging` each leaves an empty one with its rights and lists, until all is done."""
-    for parent in _parents(path):
-        try:
-            with tree.subfolder(parent) as folder:
-                was = file_metadata.read_metadata(folder.fd)
-            tree.remove_folder(parent)
-            if staging is not None:
-                _make_folder(staging, f"{_FOLDERS}/{parent}", was)
-        except OSError:
-            return
-
-
-def _restore_parents(tree: OpenTree, path: str, staging: OpenTree) -> None:
-    """Those that were removed, as they were."""
-    for parent in reversed(_parents(path)):
-        if tree.lstat(parent) is None and staging.lstat(f"{_FOLDERS}/{parent}") is not None:
-            with staging.subfolder(f"{_FOLDERS}/{parent}") as kept:
-                _make_folder(tree, parent, file_metadata.read_metadata(kept.fd))
-
-
-def _make_folder(tree: OpenTree, name: str, was: file_metadata.FileMetadata) -> None:
-    with contextlib.suppress(FileExistsError), tree.parent(name, create=True) as (at, last):
-        os.mkdir(last, dir_fd=at)
-    with tree.subfolder(name) as folder:
-        file_metadata.give_metadata(folder.fd, was, owner_may_differ=True)
-
-
-def _parents(path: str) -> list[str]:
-    """Innermost first, without the tree's top."""
-    return [str(each) for each in PurePosixPath(path).parents][:-1]
 
 
 def _ready_index(update: WorktreeUpdate) -> str:
@@ -405,12 +369,12 @@ def _restore_old_files(repo: Repository, update: WorktreeUpdate, tree: OpenTree,
         if old is None:
             if change.path in after:
                 tree.unlink(change.path)
-            _remove_empty_parents(tree, change.path)
+            remove_empty_parents(tree, change.path)
     for change in update.changes:
         old, new = expected_entries(update, change)
         saved = f"old/{change.path}"
         if change.path in after and old is not None and old != new and staging.lstat(saved) is not None:
-            _restore_parents(tree, change.path, staging)
+            restore_parents(tree, change.path, staging)
             staging.rename(saved, tree, change.path)
     index = staged_entries(repo, update.old_commit)
     if any(change.path in index for change in update.changes):
