@@ -290,11 +290,13 @@ def test_the_present_state_of_an_incident_is_what_fires_now(harness: PipelineHar
     harness.requests.hold_target("bot", 60 * MINUTE, "ann: known", harness.now)
     harness.rounds(4, tick_age=30, error_ratio=0.5)
     harness.rounds(2, tick_age=1)
-    message = harness.pipeline.describe_incident(1, "pager", harness.now)
+    message = harness.pipeline.incident_manager.firing.describe_incident(1, "pager", harness.now)
 
     assert message is not None
     assert (message.severity, message.title) == ("crit", "bot: errors fires (incident 1)")
     assert message.lines[0] == "errors 50 % is above 10 %"
     assert "slow" not in " ".join(message.lines)
     harness.rounds(2, error_ratio=0.01)
-    assert harness.pipeline.describe_incident(1, "pager", harness.now) is None  # it is over, and nothing of it arrived
+    assert (
+        harness.pipeline.incident_manager.firing.describe_incident(1, "pager", harness.now) is None
+    )  # it is over, and nothing of it arrived

@@ -124,7 +124,7 @@ class Daemon:
         self._last_round = time.monotonic()
         self.outbox = OutboxSender(
             *(self.journal, self.telemetry, clock, self._sending, self.config.channels),
-            describe_incident=self.pipeline.describe_incident,
+            describe_incident=lambda *asked: self.pipeline.incident_manager.firing.describe_incident(*asked),
         )
         self.outbox.silent = self.config.silent_channels
         self.journal_health = JournalHealth(self.journal, self._lock, self.outbox, self._notify, clock, self._fail)

@@ -239,6 +239,24 @@ class TrackerList:
         return known
 
 
+def carry_over(
+    trackers: TrackerList,
+    checks: Iterable[Check],
+    config: Config,
+    machines: Iterable[StateKey],
+    sources_read_by: Callable[[str], Iterable[str]],
+) -> TrackerList:
+    """For these checks, with what is known of their label sets. Nothing counts as clearly ok until a round has shown it."""
+    known, present = keys_by_check(machines), {key_of(one.check): one.present for one in trackers.all}
+    sources = {target: config.sources_of(target) for target in config.targets}
+    begun = TrackerList((CheckTracker(check, sources[check.target]) for check in checks), sources_read_by)
+    for tracker in begun.all:
+        key = key_of(check := tracker.check)
+        tracker.has_only = config.rule(check.rule, check.target).only is not None
+        tracker.machine_keys, tracker.present = dict.fromkeys(known.get(key, ())), present.get(key)
+    return begun
+
+
 def _is_plain_ok(machine: MachineState) -> bool:
     return machine.phase == "ok" and machine.outcome == "ok" and not machine.lost and not machine.missing
 

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from functools import partial
 
 from watchdog.config import Config
-from watchdog.core.model import JsonObject, Message, Millis, Sample, Verdict
+from watchdog.core.model import JsonObject, Millis, Sample, Verdict
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.journal.runs import PlanRun
 from watchdog.journal.storage import Journal
@@ -24,12 +24,11 @@ from watchdog.pipeline.blindness import Blindness
 from watchdog.pipeline.born_counters import BornCounters
 from watchdog.pipeline.check_tracker import (
     ALL_SOURCES,
-    CheckTracker,
     TrackerList,
     blind_reason,
+    carry_over,
     is_inactive,
     key_of,
-    keys_by_check,
     mutable_rules,
 )
 from watchdog.pipeline.clock_step import follow_clock_step
@@ -209,17 +208,9 @@ class Pipeline:
 
     def _reset_trackers(self) -> None:
         """Begins anew: nothing counts as clearly ok until a round has shown it."""
-        known = keys_by_check(self.machines)
-        sources = {target: self.config.sources_of(target) for target in self.config.targets}
-        present = {(one.check.rule, one.check.level, one.check.target): one.present for one in self._trackers.all}
-        self._trackers = TrackerList(
-            (CheckTracker(check, sources[check.target]) for check in self._checks), self._kpis.sources_read_by
+        self._trackers = carry_over(
+            self._trackers, self._checks, self.config, self.machines, self._kpis.sources_read_by
         )
-        for tracker in self._trackers.all:
-            check = tracker.check
-            tracker.has_only = self.config.rule(check.rule, check.target).only is not None
-            tracker.machine_keys = dict.fromkeys(known.get((check.rule, check.level, check.target), ()))
-            tracker.present = present.get((check.rule, check.level, check.target))
 
     # ─ samples ─
 
@@ -370,10 +361,6 @@ class Pipeline:
         self._blindness.reported = blind
         self.source_reports.mark_told()
         return affected
-
-    def describe_incident(self, incident: int, channel: str, now: Millis) -> Message | None:
-        """See `FiringNews.describe_incident`."""
-        return self.incident_manager.firing.describe_incident(incident, channel, now)
 
     def close_incident_of(self, run: PlanRun, now: Millis) -> bool:
         """Closes the incident of a run that has just ended, if that was all of it; True when it was."""
