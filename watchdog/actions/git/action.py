@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from watchdog.actions.flag import format_assignments
-from watchdog.actions.git import index_lock, repository, worktree_update
+from watchdog.actions.git import branches, index_lock, repository, worktree_update
 from watchdog.actions.git.commit_refs import (
     BAD_REFS,
     LAST_GOOD,
@@ -179,7 +179,7 @@ class GitAction(ActionModel):
             return {**note, "new": old, "already": True, "changes": {}, "edits": {}, "dropped": [], "branch": None}
         changes = repository.diff_commits(repo, old, made.commit)
         edits, dropped = _own_edits(repo, old, made.commit, changes, completed)
-        _ensure_clean(repo, WorktreeUpdate(old, made.commit, made.bad, changes, edits))
+        worktree_update.ensure_clean(repo, WorktreeUpdate(old, made.commit, made.bad, changes, edits))
         return {
             **note,
             "new": made.commit,
@@ -187,7 +187,7 @@ class GitAction(ActionModel):
             "changes": {change.path: [change.old_entry, change.new_entry] for change in changes},
             "edits": {path: {**edit._asdict(), "values": list(edit.values)} for path, edit in edits.items()},
             "dropped": dropped,
-            "branch": None if self.branch is None else _unused_branch(repo, self.branch, made.commit),
+            "branch": None if self.branch is None else branches.unused_branch(repo, self.branch, made.commit),
         }
 
     def touched_paths(self, captured: JsonObject) -> tuple[Path, ...]:
@@ -228,7 +228,7 @@ class GitAction(ActionModel):
                 f"; not in that version: {', '.join(captured['dropped'])}" if captured["dropped"] else "",
                 describe_lost(lost),
                 f"; on {captured['branch'].removeprefix(repository.BRANCH_REFS)}" if captured["branch"] else "",
-                "" if self.push is None else f"; {repository.push_head(repo, self.push)}",
+                "" if self.push is None else f"; {branches.push_head(repo, self.push)}",
                 f"; redeploy: git revert {update.new_commit[:12]}",
             )
         )
@@ -358,21 +358,6 @@ def _update_from(captured: JsonObject) -> WorktreeUpdate:
     )
 
 
-def _unused_branch(repo: Repository, name: str, commit: str) -> str:
-    """The branch's ref; with a number behind it when an earlier night has taken the name."""
-    for parent in list(Path(name).parents)[:-1]:
-        if repo.git_line("rev-parse", "--verify", "--quiet", f"{repository.BRANCH_REFS}{parent}", ok=(0, 1, 128)):
-            raise ActionError(
-                f"there is a branch {parent}, and so none can be called {name} — say another name in branch"
-            )
-    for number in range(1, 1000):
-        ref = f"{repository.BRANCH_REFS}{name}{f'-{number}' if number > 1 else ''}"
-        there = repo.git_line("rev-parse", "--verify", "--quiet", ref, ok=(0, 1, 128))
-        if there in ("", commit):
-            return ref
-    raise ActionError(f"there are a thousand branches {name} — delete some")
-
-
 def _own_edits(
     repo: Repository, old: str, new: str, changes: Sequence[PathChange], completed: Sequence[CompletedStep]
 ) -> tuple[dict[str, KeptEdits], list[str]]:
@@ -422,19 +407,3 @@ def _edits_by_path(
                 kept = step.before["edits"].get(path, {}).get("values", ())
                 found[path] = [edit for edit in found.get(path, []) if edit[1]] or [(values, False) for values in kept]
     return {path: edits for path, edits in found.items() if edits}
-
-
-def _ensure_clean(repo: Repository, update: WorktreeUpdate) -> None:
-    """Edits of other people in what the change touches are theirs: named, and left alone."""
-    index = repository.staged_entries(repo, update.old_commit)
-    dirty = [change.path for change in update.changes if change.path in index]
-    untouched = worktree_update.unmodified_paths(repo, update)
-    for change in update.changes:
-        old, new = worktree_update.expected_entries(update, change)
-        if change.path not in untouched and old != new:
-            dirty.append(change.path)
-    if dirty:
-        raise ActionError(
-            f"edited or in the way, and not by us: {worktree_update.format_list(sorted(set(dirty)))} — "
-            "commit, move or undo that first"
-        )
