@@ -243,7 +243,7 @@ def test_a_remote_that_hangs_holds_nothing_up_beyond_its_time(bot: GitRepo, monk
     bot.commit("bad", a__py="A = 2\n")
     bot.git("config", "protocol.ext.allow", "always")
     bot.git("remote", "add", "far", "ext::sleep 600")
-    monkeypatch.setattr("watchdog.actions.git.repository._PUSH_TIMEOUT", 0.5)
+    monkeypatch.setattr("watchdog.actions.git.branches._PUSH_TIMEOUT", 0.5)
     began = time.monotonic()
     said = revert_merge(bot, push="far")
     assert "not known to be pushed to far: it gave no answer within" in said

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import watchdog
-from watchdog.actions.git import repository
+from watchdog.actions.git import branches, repository
 from watchdog.actions.git.discovery import borrowed_objects, find_git_folders
 from watchdog.core.errors import ActionError
 from watchdog.core.protocols import NeededFiles
@@ -46,7 +46,7 @@ def needed_confinement(needed: NeededFiles, target_repo: str | None, scratch: Pa
     repo, remotes = needed.repo or target_repo, list[Path]()
     if repo is not None and needed.remote is not None:
         with contextlib.suppress(ActionError):  # the step itself will say so
-            remotes = repository.local_remote(repository.open_repository(repo, _GIT_TIMEOUT_MS), needed.remote)
+            remotes = branches.local_remote(repository.open_repository(repo, _GIT_TIMEOUT_MS), needed.remote)
     return confinement(repo, [*needed.paths, *remotes], scratch, home)
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from watchdog.actions.flag import format_assignments
-from watchdog.actions.git import index_lock, repository, worktree_update
+from watchdog.actions.git import branches, index_lock, repository, worktree_update
 from watchdog.actions.git.commit_refs import (
     BAD_REFS,
     LAST_GOOD,
@@ -35,7 +35,7 @@ from watchdog.actions.git.commits import (
 )
 from watchdog.actions.git.deviations import describe_deviation
 from watchdog.actions.git.findings import find_named
-from watchdog.actions.git.own_edits import ensure_clean, find_own_edits
+from watchdog.actions.git.own_edits import find_own_edits
 from watchdog.actions.git.rehearsal import try_update
 from watchdog.actions.git.repository import PathChange, Repository
 from watchdog.actions.git.worktree_update import KeptEdits, WorktreeUpdate
@@ -182,7 +182,7 @@ class GitAction(ActionModel):
             return {**note, "new": old, "already": True, "changes": {}, "edits": {}, "dropped": [], "branch": None}
         changes = repository.diff_commits(repo, old, made.commit)
         edits, dropped = find_own_edits(repo, old, made.commit, changes, _edits_by_path(repo.work_tree, completed))
-        ensure_clean(repo, WorktreeUpdate(old, made.commit, made.bad, changes, edits))
+        worktree_update.ensure_clean(repo, WorktreeUpdate(old, made.commit, made.bad, changes, edits))
         return {
             **note,
             "new": made.commit,
@@ -190,7 +190,7 @@ class GitAction(ActionModel):
             "changes": {change.path: [change.old_entry, change.new_entry] for change in changes},
             "edits": {path: {**edit._asdict(), "values": list(edit.values)} for path, edit in edits.items()},
             "dropped": dropped,
-            "branch": None if self.branch is None else _unused_branch(repo, self.branch, made.commit),
+            "branch": None if self.branch is None else branches.unused_branch(repo, self.branch, made.commit),
         }
 
     def rehearse(self, captured: JsonObject) -> None:
@@ -234,7 +234,7 @@ class GitAction(ActionModel):
                 f"; not in that version: {', '.join(captured['dropped'])}" if captured["dropped"] else "",
                 describe_lost(lost),
                 f"; on {captured['branch'].removeprefix(repository.BRANCH_REFS)}" if captured["branch"] else "",
-                "" if self.push is None else f"; {repository.push_head(repo, self.push)}",
+                "" if self.push is None else f"; {branches.push_head(repo, self.push)}",
                 f"; redeploy: git revert {update.new_commit[:12]}",
             )
         )
@@ -367,21 +367,6 @@ def _update_from(captured: JsonObject) -> WorktreeUpdate:
     return WorktreeUpdate(
         captured["old"], captured["new"], captured["bad"], changes, edits, captured.get("branch"), token
     )
-
-
-def _unused_branch(repo: Repository, name: str, commit: str) -> str:
-    """The branch's ref; with a number behind it when an earlier night has taken the name."""
-    for parent in list(Path(name).parents)[:-1]:
-        if repo.git_line("rev-parse", "--verify", "--quiet", f"{repository.BRANCH_REFS}{parent}", ok=(0, 1, 128)):
-            raise ActionError(
-                f"there is a branch {parent}, and so none can be called {name} — say another name in branch"
-            )
-    for number in range(1, 1000):
-        ref = f"{repository.BRANCH_REFS}{name}{f'-{number}' if number > 1 else ''}"
-        there = repo.git_line("rev-parse", "--verify", "--quiet", ref, ok=(0, 1, 128))
-        if there in ("", commit):
-            return ref
-    raise ActionError(f"there are a thousand branches {name} — delete some")
 
 
 def _edits_by_path(

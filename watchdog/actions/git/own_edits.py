@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from watchdog.actions.git.repository import PathChange, Repository, file_content, staged_entries
+from watchdog.actions.git.repository import PathChange, Repository, file_content
 from watchdog.actions.git.worktree_entries import worktree_entries, worktree_file
 from watchdog.actions.git.worktree_update import (
     MAX_EDITED_FILE,
     KeptEdits,
-    WorktreeUpdate,
     apply_edits,
-    expected_entries,
-    format_list,
-    unmodified_paths,
 )
 from watchdog.actions.values.located_value import Value
-from watchdog.core.errors import ActionError
 
 
 def find_own_edits(
@@ -53,18 +48,3 @@ def find_own_edits(
         edits[path] = KeptEdits([values for values in kept if values], seen, f"{change.new_entry.split()[0]} {blob}")
         dropped += missing
     return edits, sorted(set(dropped))
-
-
-def ensure_clean(repo: Repository, update: WorktreeUpdate) -> None:
-    """Edits of other people in what the change touches are theirs: named, and left alone."""
-    index = staged_entries(repo, update.old_commit)
-    dirty = [change.path for change in update.changes if change.path in index]
-    untouched = unmodified_paths(repo, update)
-    for change in update.changes:
-        old, new = expected_entries(update, change)
-        if change.path not in untouched and old != new:
-            dirty.append(change.path)
-    if dirty:
-        raise ActionError(
-            f"edited or in the way, and not by us: {format_list(sorted(set(dirty)))} — commit, move or undo that first"
-        )

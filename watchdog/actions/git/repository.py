@@ -22,8 +22,6 @@ _MAX_OUTPUT = 64 << 20
 _MAX_PATHS = 20_000
 """Paths of one change: all of them stand in the journal, with what they were."""
 _MAX_SUBJECT = 500
-_PUSH_TIMEOUT = 20.0
-"""Seconds: the bot's restart waits for the push, so a remote that hangs must not hold it up for long."""
 
 _SETTINGS = (
     "core.hooksPath=/dev/null",
@@ -327,33 +325,6 @@ def tree_with_files(repo: Repository, old: str, source: str, names: Sequence[str
         repo.git("read-tree", old, env=index)
         repo.git("update-index", "-z", "--index-info", data=b"".join(order + b"\0" for order in orders), env=index)
         return repo.git("write-tree", env=index).stdout.strip()
-
-
-def push_head(repo: Repository, remote: str) -> str:
-    """Send the branch that is checked out to the remote, never by force. What came of it, in words; it never fails."""
-    left = max(min(repo.deadline - time.monotonic(), _PUSH_TIMEOUT), 0.001)
-    try:
-        branch = repo.git_line("symbolic-ref", "--quiet", "HEAD", ok=(0, 1))
-        if not branch:
-            return f"not pushed to {remote}: no branch is checked out"
-        repo.with_timeout(left).git("push", "--quiet", remote, f"HEAD:{branch}")
-    except ActionError as error:
-        if error.may_have_happened:
-            return f"not known to be pushed to {remote}: it gave no answer within {left:.0f} s"
-        return f"not pushed to {remote}: {error}"
-    return f"pushed {branch.removeprefix(BRANCH_REFS)} to {remote}"
-
-
-def local_remote(repo: Repository, remote: str) -> list[Path]:
-    """A file within the git directory of a remote that is named by a path; none for one that is reached by a network."""
-    ran = repo.git("remote", "get-url", "--push", "--", remote, ok=(0, 2, 128, 129))
-    address = (os.fsdecode(ran.stdout_bytes).strip() if ran.exit_code == 0 else remote).removeprefix("file://")
-    if not address.startswith(("/", "./", "../")):
-        return []
-    there = Path(os.path.realpath(repo.work_tree / address))
-    found = find_git_folders(there)
-    ensure_owned([there])
-    return [(there if found is None else found.git_dir) / "HEAD"]
 
 
 def file_content(repo: Repository, commit: str, path: str) -> bytes:

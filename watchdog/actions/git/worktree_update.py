@@ -15,10 +15,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from watchdog.actions.git import index_lock
+from watchdog.actions.git import index_lock, kept_metadata
 from watchdog.actions.git.commit_refs import BAD_REFS
 from watchdog.actions.git.open_tree import OpenTree, read_up_to, write_all
-from watchdog.actions.git.parent_folders import parents_within, remove_empty_parents, restore_parents
 from watchdog.actions.git.repository import (
     PathChange,
     Repository,
@@ -29,7 +28,7 @@ from watchdog.actions.git.worktree_entries import entries_match, sparse_excluded
 from watchdog.actions.values.editor import set_values
 from watchdog.actions.values.located_value import Value
 from watchdog.core.errors import ActionError
-from watchdog.host import atomic_file, file_metadata
+from watchdog.host import file_metadata
 
 _STAGING_PREFIX = ".trading-watchdog-"
 MAX_EDITED_FILE = 4 << 20
@@ -113,7 +112,7 @@ def _path_states(repo: Repository, update: WorktreeUpdate) -> dict[str, tuple[bo
 
 def _is_obstructed(tree: OpenTree, path: str, removed: set[str]) -> bool:
     """Whether something that stays is in the path's way: a file or link where it needs a folder, or the reverse."""
-    for parent in reversed(parents_within(path)):
+    for parent in reversed(kept_metadata.parents(path)):
         found = tree.lstat(parent)
         if found is None:
             break  # nothing is there, or it is below what the last turn let pass
@@ -128,6 +127,21 @@ def _is_obstructed(tree: OpenTree, path: str, removed: set[str]) -> bool:
             if any(f"{below}/{each}" not in removed for each in names):
                 return True
     return False
+
+
+def ensure_clean(repo: Repository, update: WorktreeUpdate) -> None:
+    """Edits of other people in what the change touches are theirs: named, and left alone."""
+    index = staged_entries(repo, update.old_commit)
+    dirty = [change.path for change in update.changes if change.path in index]
+    untouched = unmodified_paths(repo, update)
+    for change in update.changes:
+        old, new = expected_entries(update, change)
+        if change.path not in untouched and old != new:
+            dirty.append(change.path)
+    if dirty:
+        raise ActionError(
+            f"edited or in the way, and not by us: {format_list(sorted(set(dirty)))} — commit, move or undo that first"
+        )
 
 
 def apply_update(repo: Repository, update: WorktreeUpdate, reason: str) -> tuple[str, ...]:
@@ -247,33 +261,12 @@ def _prepare_files(repo: Repository, update: WorktreeUpdate, tree: OpenTree, sta
                 os.ftruncate(file, 0)
                 os.lseek(file, 0, os.SEEK_SET)
                 write_all(file, content)
-            for what in _give_metadata(file, tree, path, was):
+            for what in kept_metadata.give_metadata(file, tree, path, was):
                 lost.setdefault(what, []).append(path)
             os.fsync(file)
         finally:
             os.close(file)
     return tuple(f"{what} of {format_list(files, 3)}" for what, files in sorted(lost.items()))
-
-
-def _give_metadata(file: int, tree: OpenTree, path: str, was: os.stat_result | None) -> tuple[str, ...]:
-    """Group, rights, lists and attributes as they were; only whether it may be run comes from the commit. A new file gets what
-    its folder hands on. Says what is not kept. The owner is who we are: as with any checkout."""
-    made = file_metadata.read_metadata(file)
-    runs = bool(made.mode & stat.S_IXUSR)
-    if was is None or not stat.S_ISREG(was.st_mode):
-        with tree.nearest_folder(path) as folder:
-            if file_metadata.has_default_list(folder):
-                given = file_metadata.inherited_metadata(folder, made, 0o777 if runs else 0o666)
-                return file_metadata.give_metadata(file, given, owner_may_differ=True)
-        return ()
-    current = tree.open_file(path)
-    try:
-        given = file_metadata.with_execution(file_metadata.read_metadata(current), allowed=runs)
-    finally:
-        os.close(current)
-    lost = file_metadata.give_metadata(file, given, owner_may_differ=True)
-    atomic_file.ensure_newer_mtime(file, was)
-    return lost
 
 
 def apply_edits(content: bytes, path: str, edits: Sequence[Mapping[str, Value]]) -> tuple[bytes, list[str]]:
@@ -299,7 +292,7 @@ def _replace_files(repo: Repository, update: WorktreeUpdate, tree: OpenTree, sta
     for path in gone:
         repo.check_deadline()
         tree.rename(path, staging, f"old/{path}")
-        remove_empty_parents(tree, path, staging)
+        kept_metadata.remove_empty_parents(tree, path, staging)
     for path in come:
         repo.check_deadline()
         found = tree.lstat(path)
@@ -369,12 +362,12 @@ def _restore_old_files(repo: Repository, update: WorktreeUpdate, tree: OpenTree,
         if old is None:
             if change.path in after:
                 tree.unlink(change.path)
-            remove_empty_parents(tree, change.path)
+            kept_metadata.remove_empty_parents(tree, change.path)
     for change in update.changes:
         old, new = expected_entries(update, change)
         saved = f"old/{change.path}"
         if change.path in after and old is not None and old != new and staging.lstat(saved) is not None:
-            restore_parents(tree, change.path, staging)
+            kept_metadata.restore_parents(tree, change.path, staging)
             staging.rename(saved, tree, change.path)
     index = staged_entries(repo, update.old_commit)
     if any(change.path in index for change in update.changes):
