@@ -47,10 +47,10 @@ def test_help_lists_the_commands_in_the_order_of_the_table() -> None:
 @pytest.mark.parametrize(
     ("argv", "modules"),
     [
-        (("run", "--help"), {"run", "root"}),
-        (("status", "--help"), {"status", "common", "daemon_api", "root"}),
-        (("schema", "--help"), {"schema"}),
-        (("--version",), set()),
+        (("run", "--help"), {"run", "root", "terminal"}),
+        (("status", "--help"), {"status", "common", "daemon_api", "root", "terminal"}),
+        (("schema", "--help"), {"schema", "terminal"}),
+        (("--version",), {"terminal"}),
     ],
 )
 def test_a_command_imports_its_own_module_and_no_other_command(argv: tuple[str, ...], modules: set[str]) -> None:

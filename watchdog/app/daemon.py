@@ -124,7 +124,7 @@ class Daemon:
         self._last_round = time.monotonic()
         self.outbox = OutboxSender(
             *(self.journal, self.telemetry, clock, self._sending, self.config.channels),
-            describe_incident=lambda *asked: self.pipeline.incident_manager.firing.describe_incident(*asked),
+            describe_incident=lambda *asked: self.pipeline.incident_manager.firing.describe_incident(*asked),  # noqa: PLW0108 - of the configuration as it is then,
         )
         self.outbox.silent = self.config.silent_channels
         self.journal_health = JournalHealth(self.journal, self._lock, self.outbox, self._notify, clock, self._fail)

@@ -294,8 +294,8 @@ def _reset_oom_score(pid: int) -> None:
     nor a bot that is started by it."""
     path = Path(f"/proc/{pid}/oom_score_adj")
     with contextlib.suppress(OSError):  # then it is as it was, or gone
-        if path.read_text("ascii").startswith("-"):
-            path.write_text("0", "ascii")
+        if path.read_bytes().startswith(b"-"):  # without a codec, which a confined worker could not load by now
+            path.write_bytes(b"0")
 
 
 def _terminate_group(child: subprocess.Popen[bytes]) -> None:

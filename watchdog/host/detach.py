@@ -132,7 +132,7 @@ def _ensure_regular(file: int) -> None:
 def _reset_oom_score() -> None:
     """A watchdog that is spared when memory runs out (``OOMScoreAdjust=`` of its unit) is so alone: a bot that leaks is not."""
     try:
-        with open("/proc/self/oom_score_adj", "r+", encoding="ascii") as file:
+        with open("/proc/self/oom_score_adj", "r+", encoding="utf-8") as file:
             if file.read().startswith("-"):
                 file.seek(0)
                 file.write("0")

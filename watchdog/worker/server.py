@@ -44,6 +44,7 @@ _LATER_IMPORTED = (
     "tarfile",
     "tokenize",
     "tomllib",
+    "encodings.ascii",
     "encodings.idna",
     "encodings.utf_8_sig",
     "encodings.latin_1",

@@ -212,7 +212,9 @@ def start_daemon(tmp_path: Path) -> Iterator[Callable[[], Path]]:
         return json.dumps(run_query(asked["expr"], store, when.times(T + 4_000))[1]).encode()
 
     def start() -> Path:
-        server = WebServer(build_routes(CollectorRegistry(), lambda: None, dict, query), "127.0.0.1", 0)
+        server = WebServer(
+            build_routes(CollectorRegistry(), lambda: None, lambda: {"sources": {}}, query), "127.0.0.1", 0
+        )
         servers.append(server)
         (tmp_path / "watchdog.yaml").write_text(f'web: {{listen: "127.0.0.1:{server.port}"}}\nstate: state\n')
         return tmp_path
