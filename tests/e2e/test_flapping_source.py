@@ -12,8 +12,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from tests.e2e.harness import wait_until
+from tests.support.ports import free_port
 
-MAIN = 'sources: {{bot: {{type: scrape, url: "http://127.0.0.1:{port}/metrics", every: 500ms}}}}\nstate: state\n'
+MAIN = """\
+sources: {{bot: {{type: scrape, url: "http://127.0.0.1:{port}/metrics", every: 500ms}}}}
+state: state
+web: {{listen: "127.0.0.1:{web}"}}
+"""
 RULES = """\
 targets: {bot: {}}
 kpis: {x: {expr: x}}
@@ -43,7 +48,7 @@ def test_a_rule_on_a_page_of_which_every_second_read_fails_fires_in_its_time(tmp
     handler = type("Page", (FlappingPage,), {"counter": itertools.count()})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    (tmp_path / "watchdog.yaml").write_text(MAIN.format(port=server.server_port))
+    (tmp_path / "watchdog.yaml").write_text(MAIN.format(port=server.server_port, web=free_port()))
     command = [sys.executable, "-m", "watchdog", "run", "--config", str(tmp_path)]
     with (tmp_path / "log").open("wb") as log, subprocess.Popen(command, stderr=log, env=os.environ) as daemon:
         try:

@@ -12,12 +12,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from tests.e2e.harness import wait_until
+from tests.support.ports import free_port
 from watchdog.journal import open_journal
 from watchdog.journal.runs import PlanRun
 
 MAIN = """\
 sources: {{bot: {{type: scrape, url: "http://127.0.0.1:{port}/metrics", every: 200ms}}}}
 state: state
+web: {{listen: "127.0.0.1:{web}"}}
 """
 RULES = """\
 targets: {{bot: {{repo: {folder}/repo, cooldown: 1s, settling: 0s}}}}
@@ -76,7 +78,7 @@ def test_a_rollback_to_another_version_is_proven_and_its_incident_ends(tmp_path:
     (repo / "config.py").write_text('TRADING = True\nVERSION = "v2"\n')
     (tmp_path / "rules").mkdir()
     with serving(repo) as port:
-        (tmp_path / "watchdog.yaml").write_text(MAIN.format(port=port))
+        (tmp_path / "watchdog.yaml").write_text(MAIN.format(port=port, web=free_port()))
         (tmp_path / "rules" / "rules.yaml").write_text(RULES.format(folder=tmp_path))
         command = [sys.executable, "-m", "watchdog", "run", "--config", str(tmp_path)]
         with (tmp_path / "log").open("wb") as log, subprocess.Popen(command, stderr=log, env=os.environ) as daemon:
