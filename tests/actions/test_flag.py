@@ -223,8 +223,8 @@ def test_a_new_secret_is_refused_since_the_plans_text_stands_in_the_journal() ->
         make_action(do="flag", file="c.json", set={"api_key": "vmPUZE6mv9SD5VNHk4HlWFsOr6aKE2zvsw0MuIgw"})
 
     for value in ("", None, "none of yours", True):
-        assert make_action(do="flag", file="c.json", set={"api_key": value})
-    assert make_action(do="flag", file="c.json", set={"commit": "0123456789abcdef0123456789abcdef"})
+        make_action(do="flag", file="c.json", set={"api_key": value})
+    make_action(do="flag", file="c.json", set={"commit": "0123456789abcdef0123456789abcdef"})
 
 
 @pytest.mark.parametrize("value", ["'hunter2'", "'hunter3'"])

@@ -65,7 +65,9 @@ class FlagAction(ActionModel):
         for name, value in self.set.items():
             texts = [each for each in (value if isinstance(value, tuple) else [value]) if isinstance(each, str)]
             if redaction.is_secret_name(key_names(name)) and any(map(redaction.looks_secret, texts)):
-                raise ValueError(f"{name} looks like a secret, and the plan's text stands in the journal — use do: restore")
+                raise ValueError(
+                    f"{name} looks like a secret, and the plan's text stands in the journal — use do: restore"
+                )
         return self
 
     def bind(self, target: Target) -> Self:
