@@ -191,6 +191,8 @@ EDITS: list[tuple[str, str, dict[str, Any], str]] = [
     (".env", "NOTE=it's\nA=x\n", {"A": "y"}, "NOTE=it's\nA=y\n"),
     (".env", "A=$X\n", {"A": "y"}, "A=y\n"),
     (".env", "A=x # c\n", {"A": None}, "A= # c\n"),
+    (".env", "A=  # c\n", {"A": "y"}, "A=y  # c\n"),
+    (".env", "A= \n", {"A": "y"}, "A=y \n"),
     (".env", "A=true\n", {"A": False}, "A=false\n"),
     ("bot.env", "A=1\r\nB=2\r\n", {"A": False}, "A=0\r\nB=2\r\n"),
     (".env.local", "export A='yes' # why\n", {"A": False}, "export A='no' # why\n"),

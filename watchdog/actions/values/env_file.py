@@ -106,6 +106,8 @@ def _find_by_line(text: str, name: str) -> list[_Place]:
                 behind = text[close + 1 : line_end].rstrip("\r\n")
         else:
             plain = _COMMENT.split(text[start:ends].rstrip("\r\n"), maxsplit=1)[0].rstrip()
+            if not plain:  # right behind the sign: after a blank it would be no value to a shell
+                start = text.rindex("=", 0, start) + 1
             item = LocatedValue(start, start + len(plain), plain, plain)
         found.append(_Place(begins, item, behind))
     return found
