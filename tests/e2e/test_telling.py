@@ -139,7 +139,7 @@ def test_after_the_address_is_corrected_the_open_incident_is_told_in_one_message
     watchdog.show(x=5, y=1)
     wait_until(lambda: watchdog.told("channel telegram does not deliver") == (0, 1), "told elsewhere")
     watchdog.show(x=9, y=1)
-    wait_until(lambda: len(watchdog.telegram.tried) >= 2 and watchdog.told("high tripped") == (0, 1), "refused, too")
+    wait_until(lambda: len(watchdog.telegram.tried) >= 2 and watchdog.told("x 9 is above 7") == (0, 1), "refused, too")
     shown = wait_until(lambda: [line for line in watchdog.run("status").splitlines() if line.startswith("channel")])
     assert "the group became a supergroup: say chat: -1001234" in shown[0]
     assert "refused by channel telegram" in watchdog.run("incidents", "1")

@@ -93,7 +93,10 @@ def test_the_second_bots_loss_halts_it_and_when_it_is_taken_away_the_first_is_wa
 
     night.bots["beta"].kill_bot()
     night.write_config("alpha")
-    wait_until(lambda: set(night.watchdog.status()["sources"]) == {"alpha"}, why="beta is no longer read")
+    wait_until(lambda: night.watchdog.status()["files"]["refused"], why="a latched bot does not go by itself")
+    asked = night.watchdog.run_cli("reload", "--yes", "--reason", "beta is retired")
+    assert asked.returncode == 0, asked.stderr
+    assert set(night.watchdog.status()["sources"]) == {"alpha"}
     assert night.trades("alpha")
     night.bots["alpha"].set_equity(843)
     wait_until(lambda: ("alpha", "halt") in night.halts(), why="alpha is halted")
