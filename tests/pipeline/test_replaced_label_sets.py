@@ -110,7 +110,7 @@ CASES: dict[str, tuple[list[dict[Labels, float]], Callable[[int], dict[Labels, f
     "another pair was there all along": ([{BTC: 9, ETH: 1}], lambda _: {ETH: 1}, HALTED),
     "another pair opens beside one that was there": ([{BTC: 9, ETH: 1}], lambda _: {ETH: 1, SOL: 1}, HALTED),
     "another pair opened before the repair": ([{BTC: 9}, {BTC: 9, SOL: 1}], lambda _: {SOL: 1}, HALTED),
-    "another pair opens after it, and there is no other": ([{BTC: 9}], lambda _: {SOL: 1}, HELPED),
+    "another pair opens after it, and there is no other": ([{BTC: 9}], lambda _: {SOL: 1}, HALTED),
     "a pair that tripped is well again": ([{BTC: 9, ETH: 1}], lambda _: {BTC: 1, ETH: 1}, HELPED),
 }
 

@@ -7,6 +7,7 @@ import pytest
 from tests.rules.builders import NOW, make_check, make_reading
 from watchdog.core.model import Labels, Verdict
 from watchdog.rules import is_identity_label, judge, judge_replaced
+from watchdog.rules.replaced import is_market_label
 
 V1, V2 = (("version", "v1"),), (("version", "v2"),)
 BTC, ETH, SOL = (("pair", "BTC"),), (("pair", "ETH"),), (("pair", "SOL"),)
@@ -61,6 +62,9 @@ def judged(values: dict[Labels, float], gone: Labels, siblings: tuple[Labels, ..
         ),
         ({(("deploy", "7"),): 1.0}, (("deploy", "8"),), ((("deploy", "8"),),), "ok", True),
         ({(("source", "b"),): 1.0}, (("source", "a"),), ((("source", "a"),),), "nodata", False),
+        ({ETH: 1.0}, BTC, (BTC,), "nodata", False),
+        ({(("exchange", "b"), ("version", "1")): 1.0}, (("exchange", "a"), ("version", "2")), (), "nodata", False),
+        ({(): 1.0}, BTC, (BTC,), "nodata", False),
     ],
     ids=[
         "come and well",
@@ -79,6 +83,9 @@ def judged(values: dict[Labels, float], gone: Labels, siblings: tuple[Labels, ..
         "another instance beside one that was there",
         "a label nobody knows, all of whose values are new",
         "another source",
+        "another pair, where one that was delisted was the only one",
+        "another version on another exchange",
+        "no pair any more",
     ],
 )
 def test_what_has_come_in_the_place_of_what_is_gone_speaks_for_it(
@@ -106,3 +113,15 @@ def test_labels_that_change_with_a_deployment_are_known_by_their_names(name: str
 @pytest.mark.parametrize("name", ["pair", "side", "exchange", "disk", "source", "job", "strategy", "conversion"])
 def test_labels_of_the_market_are_not_taken_for_such(name: str) -> None:
     assert not is_identity_label(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["pair", "PAIR", "symbols", "trading_pair", "base_currency", "exchange_name", "account_id"]
+)
+def test_labels_of_the_market_are_known_by_their_names(name: str) -> None:
+    assert is_market_label(name)
+
+
+@pytest.mark.parametrize("name", ["deploy", "model", "worker", "node", "version"])
+def test_other_labels_are_not_taken_for_those_of_the_market(name: str) -> None:
+    assert not is_market_label(name)

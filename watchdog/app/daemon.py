@@ -7,12 +7,14 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path
 
 from watchdog import __version__
 from watchdog.app.deploy_watch import TargetInspector
 from watchdog.app.disruptions import Disruptions
 from watchdog.app.ended_topics import tell_ended
+from watchdog.app.failing_rounds import FailingRounds
 from watchdog.app.journal_health import JournalHealth
 from watchdog.app.latch_watch import LatchWatch
 from watchdog.app.own_journal import make_own
@@ -166,6 +168,7 @@ class Daemon:
         self._server: WebServer | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._periodic: list[asyncio.Task[None]] = []
+        self._failing_rounds = FailingRounds(self._notify)
         self._source_judge = SourceJudge(self._judge)
         self._sampler = Sampler(
             self.pipeline,
@@ -265,7 +268,8 @@ class Daemon:
     def _repeat(
         self, name: str, seconds: float, function: Callable[[], Awaitable[object]], *, at_once: bool = False
     ) -> None:
-        self._periodic.append(asyncio.create_task(run_periodically(seconds, function, at_once=at_once), name=name))
+        running = run_periodically(seconds, function, at_once=at_once, note=partial(self._failing_rounds.note, name))
+        self._periodic.append(asyncio.create_task(running, name=name))
 
     @property
     def port(self) -> int | None:
@@ -350,7 +354,8 @@ class Daemon:
         late = time.monotonic() - self._last_round
         if late >= _UNHEALTHY_AFTER:
             return f"the last tick was {late:.0f} s ago"
-        problem = self.journal_health.describe_problem() or launch.describe_problem()
+        problem = self.journal_health.describe_problem() or self._failing_rounds.describe_problem()
+        problem = problem or launch.describe_problem()
         return problem or self._reload_guard.describe_problem()
 
     def _answer_request(self, request: Request) -> None:

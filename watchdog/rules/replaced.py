@@ -23,6 +23,37 @@ _IDENTITY_LABELS = frozenset(
         *("start_time", "started_at"),
     }
 )
+_MARKET_LABELS = frozenset(
+    {
+        *(
+            "pair",
+            "symbol",
+            "market",
+            "instrument",
+            "ticker",
+            "contract",
+            "coin",
+            "token",
+            "asset",
+            "currency",
+            "base",
+            "quote",
+        ),
+        *(
+            "exchange",
+            "venue",
+            "broker",
+            "account",
+            "subaccount",
+            "wallet",
+            "portfolio",
+            "strategy",
+            "side",
+            "direction",
+        ),
+        *("position", "order", "trade", "timeframe", "interval"),
+    }
+)
 _IDENTITY_ENDINGS = ("_version", "_release", "_revision", "_commit", "_sha", "_build", "_pid", "_pod", "_hostname")
 _MAX_KEPT = 128
 """Label sets that are remembered beside one that tripped: they stand in the journal, once for each of them."""
@@ -35,6 +66,13 @@ def is_identity_label(name: str) -> bool:
     """Whether a label of that name mostly says which process, or which version of it, and so changes with a deployment."""
     name = name.lower().removeprefix("exported_")
     return name in _IDENTITY_LABELS or name.endswith(_IDENTITY_ENDINGS)
+
+
+def is_market_label(name: str) -> bool:
+    """Whether a label of that name mostly says what is traded, where or how: what has come is then something else."""
+    name = name.lower().removeprefix("exported_")
+    name = name.removesuffix("_id").removesuffix("_name").removesuffix("s")
+    return name in _MARKET_LABELS or name.rpartition("_")[2] in _MARKET_LABELS  # base_currency, trading_pair
 
 
 def label_sets(check: Check, values: Iterable[Labels]) -> tuple[Labels, ...]:
@@ -102,6 +140,8 @@ def _stands_for(labels: Labels, gone: Labels, before: Collection[Labels], presen
         if name == SOURCE_LABEL:  # another source says nothing of one that may be dead
             return False
         if not is_identity_label(name):
+            if is_market_label(name):  # a pair that was delisted is not well since another one came
+                return False
             values = {dict(each).get(name) for each in before}
             if any(dict(verdict.labels).get(name) in values for verdict in present):
                 return False
