@@ -193,7 +193,7 @@ def last_words(text: str, lines: int = 3, limit: int = 300) -> str:
 
 def boot_time() -> float:
     """When the kernel began, in seconds since the epoch; whole ones."""
-    lines = Path("/proc/stat").read_text("latin-1").splitlines()
+    lines = Path("/proc/stat").read_bytes().decode("latin-1").splitlines()
     return float(next(line for line in lines if line.startswith("btime ")).split()[1])
 
 
@@ -215,7 +215,7 @@ def is_running(pid: int, began: float) -> bool:
 
 def _state_and_start(pid: int) -> tuple[str, float] | None:
     try:
-        facts = Path(f"/proc/{pid}/stat").read_text("latin-1").rpartition(")")[2].split()
+        facts = Path(f"/proc/{pid}/stat").read_bytes().decode("latin-1").rpartition(")")[2].split()
     except OSError:
         return None
     return facts[0], int(facts[19]) / os.sysconf("SC_CLK_TCK")

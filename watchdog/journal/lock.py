@@ -170,6 +170,6 @@ def _own_start_time(pid: int) -> str:
 def _start_time(pid: int) -> str:
     """When a process began, in the kernel's own ticks: a pid alone may be somebody else's by now. Empty: it is gone."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text("latin-1").rpartition(")")[2].split()[19]
+        return Path(f"/proc/{pid}/stat").read_bytes().decode("latin-1").rpartition(")")[2].split()[19]
     except (OSError, IndexError):
         return ""
