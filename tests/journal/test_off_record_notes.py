@@ -149,7 +149,7 @@ BREAK: dict[str, Callable[[Path], None]] = {
     "no database": lambda note: void((note / "journal.db").write_bytes(b"no database at all" * 1_000)),
     "an empty file": lambda note: void((note / "journal.db").write_bytes(b"")),
     "no file": lambda note: (note / "journal.db").unlink(),
-    "a folder for a file": lambda note: replace_file(note, lambda: (note / "journal.db").mkdir()),
+    "a folder for a file": lambda note: replace_file(note, (note / "journal.db").mkdir),
     "a new journal": lambda note: replace_file(note, lambda: open_journal(note).close()),
 }
 
