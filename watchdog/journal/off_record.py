@@ -24,7 +24,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from watchdog.core.errors import WatchdogError
 from watchdog.core.model import Message, Millis
 from watchdog.core.telemetry import log
-from watchdog.journal import open_journal
+from watchdog.journal import has_journal, open_journal
 from watchdog.journal.errors import JournalError
 from watchdog.journal.lock import StateLock
 from watchdog.journal.runs import PlanRun, Step, StepId
@@ -36,7 +36,6 @@ _PREFIX = "trading-watchdog-off-record-"
 _PLACES = ("/run/trading-watchdog", "/dev/shm")  # noqa: S108 - see `_is_ours`
 """In memory, and so writable when disks are not; ahead of the temporary folder, of which the service may have one of its own."""
 _KIND = "off the record"
-_FILE = "journal.db"
 _MAX_NOTES = 100
 _TARGET = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 """What the files may call one."""
@@ -116,7 +115,7 @@ def take_in(journal: Journal, state: Path, now: Millis) -> list[str]:
 def discard_unused(folder: Path) -> None:
     """Of whoever made the note, at its own end: when nothing came to a run, there is nothing to take in."""
     with contextlib.suppress(Exception):  # then it stays, and whoever takes it in says what is wrong
-        if not (folder / _FILE).lstat().st_size:  # it is taken in already; or it would be opened as a new one
+        if not has_journal(folder):  # it is taken in already
             return
         note = open_journal(folder)
         try:
@@ -154,9 +153,8 @@ def _warn(folder: Path, error: Exception) -> None:
 
 def _read(folder: Path) -> _Note:
     """Raises whatever is wrong with it; JournalError for what no halt of ours can have left."""
-    path = folder / _FILE
-    if path.lstat().st_size == 0:  # it would be opened as a new one
-        raise JournalError(f"{path} is empty")
+    if not has_journal(folder):
+        raise JournalError("its journal is gone")
     note = open_journal(folder)
     try:
         targets = {target.name: target for target in note.targets.list_states()}
@@ -174,22 +172,26 @@ def _read(folder: Path) -> _Note:
     finally:
         note.close()
     if not runs:  # whoever came to none has removed it: what was done may be lost
-        raise JournalError(f"{path} has no run in it")
+        raise JournalError("there is no run in its journal")
     for one in runs:
         for entry in (one.run, *one.steps, *one.events, *(() if one.target is None else (one.target,))):
-            _check_types(entry, path)
+            _check_types(entry)
         if one.run.kind != "halt" or not _TARGET.fullmatch(one.run.target):
-            raise JournalError(f"{path} has a run in it that cannot be: {one.run.kind} of {one.run.target!r:.100}")
+            raise JournalError(
+                f"there is a run in its journal that cannot be: {one.run.kind} of {one.run.target!r:.100}"
+            )
     for _, message in found.unsent:
-        _check_types(message, path)
+        _check_types(message)
     return found
 
 
-def _check_types(entry: PlanRun | Step | TimelineEvent | TargetState | Message, path: Path) -> None:
+def _check_types(entry: PlanRun | Step | TimelineEvent | TargetState | Message) -> None:
     """SQLite takes any value in any column."""
     for name, hint in get_type_hints(type(entry)).items():
         if not _fits(value := getattr(entry, name), hint):
-            raise JournalError(f"{path} has a {type(entry).__name__} in it that cannot be: {name} is {value!r:.100}")
+            raise JournalError(
+                f"there is a {type(entry).__name__} in its journal that cannot be: {name} is {value!r:.100}"
+            )
 
 
 def _fits(value: object, hint: Any) -> bool:
