@@ -39,6 +39,7 @@ _KIND = "off the record"
 _MAX_NOTES = 100
 _TARGET = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 """What the files may call one."""
+_TEXTS = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +183,10 @@ def _read(folder: Path) -> _Note:
             )
     for _, message in found.unsent:
         _check_types(message)
+    if not _fits(
+        (why, *(channel for channel, _ in found.unsent), *(text for pair in found.topics for text in pair)), _TEXTS
+    ):
+        raise JournalError("there is a text in its journal that is none")
     return found
 
 
