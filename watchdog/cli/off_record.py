@@ -40,6 +40,7 @@ def halt_off_record(
     try:
         return run((files, dataclasses.replace(loaded, state=note)), StateLock(note))
     finally:
+        off_record.discard_unused(note)
         with contextlib.suppress(WatchdogError):
             journal = open_journal(loaded.state, migrate=False, busy_timeout=1.0)
             try:

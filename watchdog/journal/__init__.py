@@ -34,3 +34,11 @@ def open_journal(
 def may_open_journal(state_folder: Path) -> bool:
     """Whether there is one already, and this user may write it, as whoever opens it does."""
     return os.access(state_folder / _FILE, os.W_OK)
+
+
+def has_journal(state_folder: Path) -> bool:
+    """Whether there is one that something was ever written to: `open_journal` would not begin a new one."""
+    try:
+        return (state_folder / _FILE).lstat().st_size > 0
+    except OSError:
+        return False
