@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import time
+import tracemalloc
+
 import pytest
 
 from watchdog.actions.values.document_change import describe_change
@@ -62,3 +66,52 @@ def test_a_file_that_comes_or_goes_a_binary_and_a_huge_one_are_told() -> None:
     assert describe_change(b"\0", b"ab", "m.bin") == "Binary file m.bin changes from 1 to 2 bytes\n"
     assert describe_change(b"a", b"b" * (2 << 20), "m.txt") == "File m.txt changes from 1 to 2097152 bytes\n"
     assert describe_change(b"a", b"a", "m.txt") == ""
+
+
+LAUGHS = "a: &a [" + ", ".join("x" * 9) + "]\n"
+LAUGHS += "".join(
+    f"{next_}: &{next_} [{', '.join([f'*{one}'] * 9)}]\n" for one, next_ in zip("abcdefgh", "bcdefghi", strict=True)
+)
+BOMBS = {
+    "aliases.yaml": LAUGHS,
+    "key.yaml": f"{LAUGHS}? [*i, *i]\n: 1\n",
+    "itself.yaml": "&a [*a, *a, *a]\n",
+    "long.yaml": "a: &a " + "x" * 200_000 + "\nb: [" + "*a, " * 20_000 + "*a]\n",
+    "deep.yaml": "a: " + "[" * 400_000,
+    "closed.yaml": "a: " + "[" * 100_000 + "]" * 100_000 + "\n",
+    "key.json": json.dumps({"k" * 200_000: [1] * 50_000}),
+    "deep.json": "[" * 800 + "1," * 50_000 + "1" + "]" * 800,
+    "key.toml": "a." * 100_000 + "a = 1\n",
+    "defaults.ini": "[DEFAULT]\n"
+    + "".join(f"k{n} = 1\n" for n in range(5_000))
+    + "".join(f"[s{n}]\n" for n in range(5_000)),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_what_grows_without_end_while_it_is_read_is_told_line_by_line(name: str) -> None:
+    old, new = BOMBS[name], f"{BOMBS[name]}\n\n# mode: off\n"
+    started = time.process_time()
+    shown = describe_change(old.encode(), new.encode(), name)
+    assert time.process_time() - started < 10
+    assert "+# mode: off" in shown.splitlines()
+
+
+@pytest.mark.parametrize("name", ["aliases.yaml", "key.yaml", "long.yaml"])
+def test_aliases_take_little_memory(name: str) -> None:
+    tracemalloc.start()
+    try:
+        describe_change(None, BOMBS[name].encode(), name)
+        assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_alias_is_told_wherever_it_stands() -> None:
+    assert change("c.yaml", "a: &a {x: 1}\nb: *a\n", "a: &a {x: 2}\nb: *a\n") == [
+        "-a.x: 1",
+        "+a.x: 2",
+        "-b.x: 1",
+        "+b.x: 2",
+    ]
+    assert change("c.yaml", "? [1, 2]\n: 3\n", "? [1, 2]\n: 4\n") == ['-"[1, 2]": 3', '+"[1, 2]": 4']

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +23,7 @@ from watchdog.core.protocols import Action
 from watchdog.core.target import ProcessSpec, Target
 from watchdog.host import process_table, process_tree
 from watchdog.host.bot_identity import BotPlace
+from watchdog.host.bot_process import describe_all
 
 SLEEP = "import time\ntime.sleep(600)\n"
 NOTE = "import os\nopen('begun', 'a').write(f'{os.getpid()}\\n')\n"
@@ -271,6 +273,74 @@ def test_we_are_never_part_of_what_is_ended() -> None:
 
     living = [each.pid for each in process_tree.ProcessTree([own], place).living()]
     assert os.getpid() not in living
+
+
+class EndlessTable:
+    """Of a bot that has begun another one whenever it is looked at; what is in it gets no signal."""
+
+    def __init__(self, root: process_table.ProcessEntry) -> None:
+        self.root, self.newest, self.told = root, 0, list[tuple[int, int]]()
+
+    def list_entries(self) -> dict[int, process_table.ProcessEntry]:
+        self.newest += 1
+        entries = {
+            2**22 + number: self.root._replace(pid=2**22 + number, parent=self.root.pid, ticks=number)
+            for number in range(max(1, self.newest - 20), self.newest + 1)
+        }
+        return {self.root.pid: self.root, **entries}
+
+    def send_signal(self, process: process_table.RunningProcess, number: int) -> bool:
+        self.told.append((process.pid, number))
+        return True
+
+
+def test_what_goes_on_starting_others_is_given_up_in_time(bot: Bot, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = process_table.ProcessEntry(2**22, True, 1, 2**22, 2**22, 0)
+    table = EndlessTable(root)
+    for name in ("list_entries", "send_signal"):
+        monkeypatch.setattr(process_tree, name, getattr(table, name))
+    monkeypatch.setattr(process_tree, "is_own", lambda _: True)
+    monkeypatch.setattr(process_tree, "_KILL_TIME", 0.3)
+    place = BotPlace(ProcessSpec(pid_file="bot.pid", command=("x",), cwd=str(bot.folder)))
+    tree = process_tree.ProcessTree([root.process], place)
+    began = time.monotonic()
+
+    with pytest.raises(ActionError, match="it goes on starting others") as raised:
+        tree.end(0.1)
+    assert time.monotonic() - began < 5
+    assert raised.value.may_have_happened
+    assert "and 17 others" in str(raised.value)
+    assert (root.pid, signal.SIGKILL) in table.told
+    assert (2**22 + table.newest - 1, signal.SIGKILL) in table.told
+
+
+def test_a_look_that_takes_too_long_is_no_proof_that_it_has_ended(bot: Bot, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = bot.start("sleep", "600")
+    running = process_table.find_running(started.pid)
+    assert running is not None
+    place = BotPlace(ProcessSpec(pid_file="bot.pid", command=("sleep", "600"), cwd=str(bot.folder)))
+    tree = process_tree.ProcessTree([running], place)
+    began = time.monotonic()
+    entries = {n: process_table.ProcessEntry(n, True, 1, n, n, n) for n in range(2**22, 2**22 + 1_000)}
+    monkeypatch.setattr(process_tree, "list_entries", lambda: entries)
+    monkeypatch.setattr(process_tree.ProcessTree, "_is_part", lambda *_: time.sleep(0.01))
+    monkeypatch.setattr(process_tree, "_KILL_TIME", 0.1)
+    monkeypatch.setattr(process_tree, "_LAST_LOOK", 0.1)
+
+    with pytest.raises(ActionError, match="something is left of it"):
+        tree.end(0.1)
+    assert time.monotonic() - began < 5
+
+
+def test_of_many_processes_five_are_named() -> None:
+    many = [process_table.RunningProcess(2**22 + number, "x 1") for number in range(40)]
+
+    said = describe_all(many)
+    assert said.count("process") == 5
+    assert said.endswith(" and 35 others")
+    assert describe_all(many[:6]).endswith(" and 1 other")
+    assert "other" not in describe_all(many[:5])
+    assert describe_all([]) == ""
 
 
 def test_a_session_whose_number_is_used_again_is_none_of_the_bots(bot: Bot) -> None:

@@ -79,6 +79,33 @@ def test_a_deep_file_is_refused_at_once_and_says_so(name: str) -> None:
     assert time.process_time() - started < SECONDS
 
 
+LAUGHING = [("a", 0), *((f"k{n - 1}", n) for n in range(1, 12))]
+
+
+def test_aliases_of_aliases_are_not_followed() -> None:
+    laughs = "a: &a [x, x]\n" + "".join(f"k{n}: &k{n} [{', '.join([f'*{p}'] * 9)}]\n" for p, n in LAUGHING)
+    started = time.process_time()
+    assert set_values(f"{laughs}flag: true\n".encode(), "c.yaml", {"flag": False}) == f"{laughs}flag: false\n".encode()
+    with pytest.raises(ActionError, match="anchor"):
+        set_values(laughs.encode(), "c.yaml", {"k11": False})
+    assert time.process_time() - started < SECONDS
+
+
+@pytest.mark.parametrize("name", ["a", "l[k=1].on"])
+def test_a_number_in_base_60_that_has_no_end_is_refused_at_once(name: str) -> None:
+    number = "1" + ":1" * 200_000
+    started = time.process_time()
+    with pytest.raises(ActionError, match=r"no value that YAML knows|no member with k=1"):
+        set_values(f"a: {number}\nl:\n- k: {number}\n  on: true\n".encode(), "c.yaml", {name: False})
+    assert time.process_time() - started < SECONDS
+
+
+def test_a_member_whose_key_has_no_meaning_is_not_the_one_that_is_named() -> None:
+    content = "l:\n- k: 2024-99-99\n  on: true\n- k: 1\n  on: true\n"
+    after = content[::-1].replace("eurt", "eslaf", 1)[::-1]
+    assert set_values(content.encode(), "c.yaml", {"l[k=1].on": False}) == after.encode()
+
+
 @pytest.mark.parametrize("suffix", ["py", "yaml", "json", "toml", "ini", "env"])
 def test_a_file_beyond_the_limit_is_refused_before_it_is_read(suffix: str) -> None:
     with pytest.raises(ActionError, match="larger than 1024 KiB"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import NamedTuple
 
 from watchdog.core.errors import ActionError
@@ -21,6 +22,8 @@ from watchdog.host.process_table import (
     read_entry,
     read_words,
 )
+
+_MAX_NAMED = 5
 
 
 class BotFinding(NamedTuple):
@@ -123,8 +126,12 @@ def _topmost(found: Mapping[int, RunningProcess], entries: Mapping[int, ProcessE
 
 
 def describe_all(processes: Iterable[RunningProcess]) -> str:
-    """``process 7 ('python bot.py'), process 9 ('python worker.py')``."""
-    return ", ".join(f"process {each.pid} ({describe_words(read_words(each.pid))})" for each in processes)
+    """``process 7 ('python bot.py'), process 9 ('python worker.py')``; five of them, and how many there are beside."""
+    left = iter(processes)
+    named = [f"process {each.pid} ({describe_words(read_words(each.pid))})" for each in islice(left, _MAX_NAMED)]
+    more = sum(1 for _ in left)
+    others = f" and {more} other{'s' if more > 1 else ''}" if more else ""
+    return ", ".join(named) + others
 
 
 class _Named(NamedTuple):

@@ -8,10 +8,11 @@ no shell that it was started from, no session or group that others lead, and not
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 
 from watchdog.core.errors import ActionError
@@ -34,7 +35,9 @@ from watchdog.host.systemctl import SystemctlError, unit_status
 
 _POLL = 0.03
 _KILL_TIME = 5.0
-"""Seconds that the kernel may take over what got its SIGKILL."""
+"""Seconds until all is stopped and killed, and that the kernel may take over what got its SIGKILL."""
+_LAST_LOOK = 1.0
+"""Seconds for a look when those are over."""
 _SYSTEMCTL_TIMEOUT = 2_000
 _VOLATILE = frozenset(("_", "SHLVL", "PWD", "OLDPWD"))
 """Variables that change from one program to the next."""
@@ -63,6 +66,10 @@ class ProcessTree:
 
     def living(self) -> list[RunningProcess]:
         """All that live of it now."""
+        return self._look()[0]
+
+    def _look(self, deadline: float = math.inf) -> tuple[list[RunningProcess], bool]:
+        """All that live of it now, and whether all was looked through by then."""
         entries = list_entries()
         for pid, known in tuple(self._led.items()):
             if pid in entries and entries[pid].process != known:
@@ -72,12 +79,17 @@ class ProcessTree:
         while found:
             found = False
             for pid, entry in entries.items():
+                if time.monotonic() >= deadline:
+                    return self._living_of(entries), False
                 if self._members.get(pid) == entry.process:
                     if pid in (entry.session, entry.group):
                         self._led[pid] = entry.process
                 elif pid not in ours and self._is_part(entry, entries):
                     self._members[pid] = entry.process
                     found = True
+        return self._living_of(entries), True
+
+    def _living_of(self, entries: Mapping[int, ProcessEntry]) -> list[RunningProcess]:
         return [each for pid, each in self._members.items() if _lives(entries.get(pid), each)]
 
     def _is_part(self, entry: ProcessEntry, entries: Mapping[int, ProcessEntry]) -> bool:
@@ -105,9 +117,10 @@ class ProcessTree:
         told: set[RunningProcess] = set(self._bots)
         for bot in self._bots:
             send_signal(bot, signal.SIGTERM)
-        for _ in child_process.poll_until(time.monotonic() + grace, every=_POLL):
-            living = self.living()
-            if not living:
+        deadline = time.monotonic() + grace
+        for _ in child_process.poll_until(deadline, every=_POLL):
+            living, is_all = self._look(deadline)
+            if not living and is_all:
                 return False
             if not any(bot in living for bot in self._bots):  # while it lives, it ends its children itself
                 for each in living:
@@ -120,7 +133,10 @@ class ProcessTree:
     def _kill(self) -> None:
         """All are stopped before the first is killed: what is stopped starts no other."""
         deadline, stopped = time.monotonic() + _KILL_TIME, set[RunningProcess]()
-        while living := self.living():
+        while time.monotonic() < deadline:
+            living, is_all = self._look(deadline)
+            if not living and is_all:
+                return
             if running := [each for each in living if each not in stopped]:
                 for each in running:
                     send_signal(each, signal.SIGSTOP)
@@ -128,12 +144,23 @@ class ProcessTree:
                 continue
             for each in living:
                 send_signal(each, signal.SIGKILL)
-            if time.monotonic() >= deadline:
-                raise ActionError(
-                    f"{describe_all(living)} does not end, not even by SIGKILL — see what it waits for in the kernel",
-                    may_have_happened=True,
-                )
             time.sleep(_POLL)
+        self._kill_known(stopped)
+
+    def _kill_known(self, stopped: Collection[RunningProcess]) -> None:
+        """When its time is up: SIGKILL to all that is seen of it. Raises ActionError with what is left then."""
+        living, _ = self._look(time.monotonic() + _LAST_LOOK)
+        for each in living:
+            send_signal(each, signal.SIGKILL)
+        time.sleep(_POLL)
+        left, is_all = self._look(time.monotonic() + _LAST_LOOK)
+        if not left and is_all:
+            return
+        if is_all and all(each in stopped for each in left):
+            why = "does not end, not even by SIGKILL — see what it waits for in the kernel"
+        else:
+            why = "is left of it: it goes on starting others faster than they are ended — end its control group or its user"
+        raise ActionError(f"{describe_all(left) or 'something'} {why}", may_have_happened=True)
 
     def left(self) -> list[str]:
         """Once it has ended: what may be of it, and was not ended."""

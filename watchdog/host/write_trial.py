@@ -23,6 +23,7 @@ _GET_FLAGS = 0x80086601
 """FS_IOC_GETFLAGS of linux/fs.h, and the attributes that `chattr` sets."""
 _IMMUTABLE, _APPEND_ONLY = 0x10, 0x20
 _LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NO_NAMELESS_FILES = (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL)
 """A file system that knows no files without a name."""
 
@@ -37,6 +38,21 @@ def try_replacing(path: Path, size: int) -> None:
             _try_writing(folder, size)
     except OSError as error:
         raise ActionError(describe_write_error(path, error)) from None
+
+
+def try_appending(path: Path) -> None:
+    """Raises ActionError, with the cure, when nothing could be written at the end of the file at `path`. No link on the way is
+    followed."""
+    try:
+        with open_folder(path.parent) as folder:
+            if _attribute(folder, path.name) == _IMMUTABLE:
+                raise ActionError(f"{path} cannot be written: it is immutable — chattr -i {path}")
+            os.close(os.open(path.name, _APPEND, dir_fd=folder.fd))
+    except OSError as error:
+        cure = _cure(path, error.errno)
+        if error.errno in (errno.EACCES, errno.EPERM):
+            cure = f"the watchdog's user needs the right to: {user_name(os.geteuid())} must be able to write {path}"
+        raise ActionError(f"{path} cannot be written: {error.strerror} — {cure}") from None
 
 
 def find_obstacle(path: Path) -> str | None:

@@ -52,6 +52,12 @@ def make_step(name: str, bot: Path) -> Action:
     return step
 
 
+def make_git_step(bot: Path, to: str, branch: str | None) -> Action:
+    said = {"do": "git", "to": to, **({"branch": branch} if branch else {})}
+    step: Action = TypeAdapter(AnyAction).validate_python(said).bind(Target(repo=str(bot)))
+    return step
+
+
 def rehearsed(step: Action) -> str:
     """What a rehearsal has against it; and that the act agrees."""
     captured = step.capture()
@@ -126,6 +132,52 @@ def test_what_an_attribute_protects_is_told_with_its_cure(bot: Path, name: str, 
         assert f"chattr -{letter} {(bot / what).resolve()}" in rehearsed(make_step(name, bot))
         if name == "flag":
             assert f"chattr -{letter}" in drilled(bot)[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "what",
+    [
+        "logs/HEAD",
+        "logs/refs/heads/main",
+        "logs/refs/heads",
+        "refs/heads/main",
+        "refs/trading-watchdog",
+        "refs",
+        "logs",
+    ],
+)
+@pytest.mark.parametrize("branch", [None, "night/fix"])
+def test_what_git_keeps_beside_the_files_is_tried(bot: Path, what: str, branch: str | None) -> None:
+    if what == "refs/trading-watchdog":
+        (bot / ".git" / what).mkdir()
+    step = make_git_step(bot, "v1", branch)
+    with attribute(bot / ".git" / what, "i"):
+        if branch and what == "logs/HEAD":  # some versions of git move HEAD all the same
+            with pytest.raises(ActionError, match=r"chattr -i .*logs/HEAD"):
+                step.rehearse(step.capture())
+            return
+        said = rehearsed(step)
+    unused = {"logs", *(("logs/refs/heads/main", "refs/heads/main") if branch else ("logs/refs/heads",))}
+    if what in unused:
+        assert said == ""
+    else:
+        assert f"chattr -i {(bot / '.git' / what).resolve()}" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("branch", [None, "night/fix"])
+def test_a_log_that_only_grows_and_one_that_is_not_kept_are_no_obstacle(bot: Path, branch: str | None) -> None:
+    step = make_git_step(bot, "v1", branch)
+    with attribute(bot / ".git" / "logs" / "HEAD", "a"):
+        assert rehearsed(step) == ""
+
+    shutil.rmtree(bot / ".git" / "logs")
+    (bot / ".git" / "logs").mkdir()
+    subprocess.run(["git", "config", "core.logAllRefUpdates", "false"], cwd=bot, check=True)
+    step = make_git_step(bot, "v2", branch)
+    with attribute(bot / ".git" / "logs", "i"):
+        assert rehearsed(step) == ""
 
 
 def test_a_file_with_another_hard_link_is_told(bot: Path) -> None:

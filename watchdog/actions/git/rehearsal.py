@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from watchdog.actions.git.repository import open_repository
+from watchdog.actions.git.commit_refs import BAD_REFS
+from watchdog.actions.git.repository import Repository, open_repository
 from watchdog.core.model import JsonObject
-from watchdog.host.write_trial import try_replacing
+from watchdog.host.write_trial import try_appending, try_replacing
 
 _QUERY_TIMEOUT_MS = 25_000
 _NEW_OBJECTS = 64 * 1024
@@ -20,12 +22,33 @@ def try_update(captured: JsonObject) -> None:
     repo, sizes = open_repository(captured["repo"], _QUERY_TIMEOUT_MS), dict[Path, int]()
     for name in captured["changes"]:
         path = Path(repo.work_tree, name)
-        there = next(folder for folder in path.parents if folder.is_dir())
-        sizes[path if there == path.parent else there / path.name] = path.lstat().st_size if path.is_file() else 0
-    branch = repo.git_line("symbolic-ref", "--quiet", "HEAD", ok=(0, 1))
-    for path in (repo.git_dir / "index", repo.git_dir / "HEAD", *([repo.common_dir / branch] if branch else [])):
-        if path.parent.is_dir():
-            try_replacing(path, 0)
+        sizes[_first_missing(path)] = path.lstat().st_size if path.is_file() else 0
+    branch = captured.get("branch") or repo.git_line("symbolic-ref", "--quiet", "HEAD", ok=(0, 1))
+    refs = [f"{BAD_REFS}{captured['bad']}", *([branch] if branch else [])]
+    for path in (repo.git_dir / "index", repo.git_dir / "HEAD", *(repo.common_dir / ref for ref in refs)):
+        try_replacing(_first_missing(path), 0)
+    for path in _logs(repo, refs):
+        if path.is_file():  # it grows, whatever stands in its folder
+            try_appending(path)
+        else:
+            try_replacing(_first_missing(path), 0)
     try_replacing(repo.common_dir / "objects" / "new", _NEW_OBJECTS + sum(sizes.values()))
     for path, size in sizes.items():
         try_replacing(path, size)
+
+
+def _first_missing(path: Path) -> Path:
+    """Itself, where its folder is there; else the first folder on the way to it that would have to be made."""
+    return path if path.parent.is_dir() else _first_missing(path.parent)
+
+
+def _logs(repo: Repository, refs: list[str]) -> Iterator[Path]:
+    """Those that git would write to: what is there, and what it makes for a branch unless it is told not to."""
+    kept = repo.git_line("config", "--get", "core.logAllRefUpdates", ok=(0, 1)).lower()
+    makes_some = kept not in ("false", "no", "off", "0")
+    for path, made in (
+        (repo.git_dir / "logs" / "HEAD", makes_some),
+        *((repo.common_dir / "logs" / ref, kept == "always" or (makes_some and BAD_REFS not in ref)) for ref in refs),
+    ):
+        if made or path.is_file():
+            yield path

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from watchdog.actions.values import editor, env_file, json_file, yaml_file
+from watchdog.actions.values import editor, env_file, json_file, toml_file, yaml_file
 from watchdog.actions.values.value_tree import ValueNode
 from watchdog.core import redaction
 from watchdog.core.errors import ActionError
@@ -27,6 +27,10 @@ from watchdog.host.atomic_file import MAX_BYTES
 _MAX_SHOWN = 300
 """Characters of a line, or value."""
 _MAX_CHANGES = 2_000
+_MAX_LEAVES = 100_000
+_MAX_WRITTEN = 4 * MAX_BYTES
+"""Characters of all leaves, with the keys on the way to each: an alias, or a section of defaults, stands in many places. What
+holds more is told line by line."""
 _MAX_LINES = 20_000
 _MAX_PIECES = 400
 """Of lines, and of pieces of a line, that are compared one with another; of more all that lies between the first and the last
@@ -41,6 +45,7 @@ _MARK = re.compile("\0[0-9a-f]*\0")
 
 Leaves = Mapping[tuple[str | int, ...], str]
 """What is written at the end of each way through a document."""
+_Leaf = tuple[tuple[str | int, ...], str]
 
 
 def describe_change(old: bytes | None, new: bytes | None, path: str, name: str | None = None) -> str:
@@ -77,12 +82,12 @@ def _changed_leaves(old: bytes, new: bytes, name: str) -> list[str] | None:
         was, now = (_read_leaves(text.decode("utf-8").removeprefix("\ufeff"), kind) for text in (old, new))
     except (ValueError, ActionError, yaml.YAMLError, configparser.Error, RecursionError, MemoryError):
         return None
-    lines = []
+    lines: list[str] = []
     for way in dict.fromkeys([*was, *now]):
         before, after = was.get(way), now.get(way)
         if before != after:
             lines += [
-                f"{sign}{_said(way)}: {_shown(way, text)}"
+                f"{sign}{_said(way)}: {_shown(way, text)}" if len(lines) < _MAX_CHANGES else ""  # counted, and not told
                 for sign, text in (("-", before), ("+", after))
                 if text is not None
             ]
@@ -105,28 +110,41 @@ def _said(way: Sequence[str | int]) -> str:
 
 
 def _read_leaves(text: str, kind: str) -> Leaves:
+    """Raises ValueError, too, for what holds too many of them."""
+    leaves: dict[tuple[str | int, ...], str] = {}
+    written = 0
+    for number, (way, leaf) in enumerate(_all_leaves(text, kind)):
+        written += len(leaf) + sum(1 + (len(step) if isinstance(step, str) else 0) for step in way)
+        if number >= _MAX_LEAVES or written > _MAX_WRITTEN:
+            raise ValueError("it holds too much to be told key by key")
+        leaves[way] = leaf
+    return leaves
+
+
+def _all_leaves(text: str, kind: str) -> Iterator[_Leaf]:
     if not text.strip():
-        return {}
+        return
     match kind:
         case "json":
-            return dict(_node_leaves(json_file.read_tree(text), text, ()))
+            yield from _node_leaves(json_file.read_tree(text), text, ())
         case "yaml":
-            return dict(_yaml_leaves(text))
+            yield from _yaml_leaves(text)
         case "toml":
-            return dict(_value_leaves(tomllib.loads(text), ()))
+            if toml_file.holds_long_key(text):
+                raise ValueError("a key has too many parts")
+            yield from _value_leaves(tomllib.loads(text), ())
         case "ini":
             parser = configparser.RawConfigParser(allow_no_value=True)
             parser.optionxform = str  # type: ignore[assignment,method-assign]
             parser.read_string(f"[{_TOP}]\n{text}")
-            return {
-                (*([] if section == _TOP else [section]), key): value or ""
-                for section, values in parser.items()
-                for key, value in values.items()
-            }
-    return {(name,): written for name, written in env_file.all_values(text)}
+            for section, values in parser.items():
+                for key, value in values.items():
+                    yield (*([] if section == _TOP else [section]), key), value or ""
+        case _:
+            yield from (((name,), written) for name, written in env_file.all_values(text))
 
 
-def _node_leaves(node: ValueNode, text: str, way: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def _node_leaves(node: ValueNode, text: str, way: tuple[str | int, ...]) -> Iterator[_Leaf]:
     if node.members:
         for key, inner in node.members:
             yield from _node_leaves(inner, text, (*way, key))
@@ -137,7 +155,7 @@ def _node_leaves(node: ValueNode, text: str, way: tuple[str | int, ...]) -> Iter
         yield way, text[node.start : node.end]
 
 
-def _value_leaves(value: Any, way: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def _value_leaves(value: Any, way: tuple[str | int, ...]) -> Iterator[_Leaf]:
     if isinstance(value, dict) and value:
         for key, inner in value.items():
             yield from _value_leaves(inner, (*way, key))
@@ -148,8 +166,9 @@ def _value_leaves(value: Any, way: tuple[str | int, ...]) -> Iterator[tuple[tupl
         yield way, json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _yaml_leaves(text: str) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def _yaml_leaves(text: str) -> Iterator[_Leaf]:
     """Of all documents; an alias and a tag are told by what is written."""
+    yaml_file.ensure_shallow(text)
     loader = yaml_file.LOADERS[0](text)
     try:
         number = 0
@@ -160,19 +179,23 @@ def _yaml_leaves(text: str) -> Iterator[tuple[tuple[str | int, ...], str]]:
         loader.dispose()
 
 
-def _yaml_node_leaves(
-    node: Any, text: str, way: tuple[str | int, ...], depth: int
-) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def _yaml_node_leaves(node: Any, text: str, way: tuple[str | int, ...], depth: int) -> Iterator[_Leaf]:
     if depth > yaml_file.MAX_DEPTH:
         raise ValueError("it is nested too deeply")
     if isinstance(node, yaml.MappingNode) and node.value:
         for key, inner in node.value:
-            yield from _yaml_node_leaves(inner, text, (*way, str(key.value)), depth + 1)
+            step = key.value if isinstance(key, yaml.ScalarNode) else _written(key, text)
+            yield from _yaml_node_leaves(inner, text, (*way, step), depth + 1)
     elif isinstance(node, yaml.SequenceNode) and node.value:
         for place, inner in enumerate(node.value):
             yield from _yaml_node_leaves(inner, text, (*way, place), depth + 1)
     else:
-        yield way, text[node.start_mark.index : node.end_mark.index].strip()
+        yield way, _written(node, text)
+
+
+def _written(node: Any, text: str) -> str:
+    """As it stands in the file, where an alias is a word and not what it stands for."""
+    return text[node.start_mark.index : node.end_mark.index].strip()
 
 
 def _changed_lines(old: str, new: str, *, is_code: bool) -> Iterator[str]:

@@ -26,7 +26,7 @@ _BARE_VALUE = re.compile(r"[^,\]}#\n]*")
 
 
 def find_value(text: str, file_name: str, name: str) -> LocatedValue:
-    if any(found[0].count(".") >= MAX_KEY_PARTS for found in _DOTTED.finditer(text)):
+    if holds_long_key(text):
         raise UnreadableError(f"{file_name} holds a key of more than {MAX_KEY_PARTS} parts — no flag can be set there")
     try:
         whole: dict[str, Any] = tomllib.loads(text.removeprefix("\ufeff"))
@@ -41,6 +41,11 @@ def find_value(text: str, file_name: str, name: str) -> LocatedValue:
     if not same_value(place.value, tuple(there) if isinstance(there, list) else there):
         raise ActionError(f"{name} in {file_name} cannot be told from its neighbours — change it by hand")
     return place
+
+
+def holds_long_key(text: str) -> bool:
+    """Whether a key has too many parts for it to be read in little time."""
+    return any(found[0].count(".") >= MAX_KEY_PARTS for found in _DOTTED.finditer(text))
 
 
 def format_literal(value: Scalar | Sequence[Scalar], file_name: str, name: str) -> str:

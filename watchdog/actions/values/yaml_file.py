@@ -19,6 +19,9 @@ from watchdog.core.errors import ActionError, MissingError, UnreadableError
 LOADERS: tuple[Any, ...] = (*([yaml.CSafeLoader] if yaml.__with_libyaml__ else []), yaml.SafeLoader)
 """The first is used; the others must say the same."""
 MAX_DEPTH = 100
+_NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_MAX_NUMBER = 1_000
+"""Characters. What is written in base 60 takes time by their square."""
 COMMENT = re.compile(r"(?<![^ \t\r\n])#[^\r\n]*")
 
 _COLLECTION_STARTS = (yaml.MappingStartEvent, yaml.SequenceStartEvent)
@@ -54,7 +57,7 @@ def find_value(text: str, file_name: str, name: str, loader: Any = LOADERS[0]) -
         raise UnreadableError(f"{file_name} is no YAML that can be edited: {_describe(problem)}") from None
     if root is None:
         raise MissingError(f"{name} is not set in {file_name} — add it there first")
-    found = find_node(root, parse_path(name), file_name, name, _meaning)
+    found = find_node(root, parse_path(name), file_name, name, _meaning_or_refused)
     node = found.node
     for there in found.way:
         if (obstacle := _obstacle(there.value.event)) is not None:
@@ -79,6 +82,15 @@ def _describe(problem: yaml.YAMLError | ValueError) -> str:
     mark = getattr(problem, "problem_mark", None)
     said = getattr(problem, "problem", None) or (problem if isinstance(problem, ValueError) else "it cannot be read")
     return " ".join(f"{said}{f' (line {mark.line + 1})' if mark is not None else ''}".split())
+
+
+def ensure_shallow(text: str) -> None:
+    """Raises ValueError for what is nested deeply: libyaml's composer recurses on the C stack, and dies of it."""
+    depth = 0
+    for event in yaml.parse(text, Loader=LOADERS[0]):
+        depth += isinstance(event, _COLLECTION_STARTS) - isinstance(event, _COLLECTION_ENDS)
+        if depth > MAX_DEPTH:
+            raise ValueError(f"line {_line(event)} is nested deeper than {MAX_DEPTH} levels")
 
 
 def _read_tree(parser: Any, mark: int) -> ValueNode | None:
@@ -137,6 +149,14 @@ def _meaning(node: ValueNode) -> object:
     return _construct(node.value.event) if node.items is None else [_meaning(item) for item in node.items]
 
 
+def _meaning_or_refused(node: ValueNode) -> object:
+    """Raises ActionError: it is no value that YAML knows."""
+    try:
+        return _meaning(node)
+    except (yaml.YAMLError, ValueError, OverflowError):
+        raise ActionError("it is no value that YAML knows — mend it") from None
+
+
 def _line(event: Any) -> int:
     return int(event.start_mark.line) + 1
 
@@ -155,6 +175,8 @@ def _construct(event: Any) -> object:
         return []
     resolver: Any = yaml.resolver.Resolver()
     tag = resolver.resolve(yaml.ScalarNode, event.value, event.implicit)
+    if tag in _NUMBER_TAGS and len(event.value) > _MAX_NUMBER:
+        raise ValueError("it is too long for a number")
     return yaml.constructor.SafeConstructor().construct_object(yaml.ScalarNode(tag, event.value))
 
 
