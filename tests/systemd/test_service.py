@@ -95,7 +95,7 @@ def test_a_bot_started_by_the_watchdog_stands_on_its_own_feet(service: ScenarioR
     assert (code, outcome) == (0, "proven"), said
     assert service["bot is its user's"] == ["botuser", True]
     assert service["bot is in the worker's control group"]  # it is KillMode= that saves it
-    assert service["bot's environment"] == []
+    assert service["bot's environment"] == ["TRADING_WATCHDOG_BOT"]  # the mark by which what it begins is known
     assert service["oom_score_adj of watchdog and bot"] == ["500", "0"]
 
 
