@@ -291,7 +291,7 @@ class RequestHandler:
             if active is None:
                 return False, f"there is no {kind} on {subject}"
             with self._journal.transaction() as tx:
-                self._end_suppression(tx, active, who, target, now)
+                self._end_suppression(tx, active, f"ended by {who}", target, now)
             return True, f"{kind} on {subject} ended"
         if not 0 < duration <= _MAX_SUPPRESSION:
             return False, f"a {kind} lasts {format_duration(_MAX_SUPPRESSION)} at most: say --for with less"

@@ -407,5 +407,7 @@ def _reminder(node: ConfigNode) -> Millis | None:
         node.report(node.value_position(), "remind should be a duration, or off", "remind: 1h")
         return None
     if pause < MIN_REMINDER:
-        node.report(node.value_position(), f"reminders every {node.raw} are too many", "remind: 1h")
+        node.report(
+            node.value_position(), f"reminders every {node.raw} are too many, a minute apart is the least", "remind: 1h"
+        )
     return pause

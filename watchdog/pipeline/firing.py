@@ -180,7 +180,7 @@ class FiringNews:
                 continue
             news = IncidentNews(
                 [self._describe(one, incident, "still fires after its silence", now) for one in firing],
-                notes=(f"was silenced by {silence.who}; now {why}",),
+                notes=(f"was silenced by {silence.who}; {why}",),
             )
             told |= self._messenger.tell_news(tx, target, news, now)
             tx.incidents.mark_trips_told(incident.id, rule)
