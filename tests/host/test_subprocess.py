@@ -182,6 +182,7 @@ def test_a_program_gets_what_every_one_needs_and_what_is_listed_and_nothing_else
 ) -> None:
     for name in ("NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY", "SLACK_BOT_TOKEN", "API_KEY"):
         monkeypatch.setenv(name, "ours")
+    monkeypatch.delenv("LC_CTYPE", raising=False)  # Python itself sets it where no locale is
     monkeypatch.setenv("LC_TIME", "C")
     ran = child_process.run(["env"], env={"MODE": "live"}, inherit=["API_KEY"], timeout_ms=20_000)
     got = dict(line.split("=", 1) for line in ran.stdout.splitlines())
