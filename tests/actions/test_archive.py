@@ -219,6 +219,7 @@ def test_not_done_in_time_nothing_is_removed(bot_folder: Path) -> None:
     assert file_names(bot_folder / "kept") == []
 
 
+@pytest.mark.slow
 def test_killed_anywhere_the_archive_or_the_originals_are_whole(tmp_path: Path) -> None:
     for nth in range(100):
         place = make_files(tmp_path / "bot")

@@ -149,6 +149,7 @@ def test_nobody_there_is_known_not_to_have_happened(api: FakeApi) -> None:
 
 
 @pytest.mark.parametrize("check", [None, {"url": "http://127.0.0.1:1/"}])
+@pytest.mark.slow
 def test_a_server_that_drips_is_left_at_the_deadline_and_was_asked_once(
     api: FakeApi, check: dict[str, str] | None
 ) -> None:

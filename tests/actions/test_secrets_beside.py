@@ -107,6 +107,7 @@ def test_every_action_is_asked() -> None:
 
 
 @pytest.mark.parametrize("name", STEPS)
+@pytest.mark.slow
 def test_nothing_that_it_says_or_notes_holds_a_secret(name: str, target: Target, api: FakeApi, tmp_path: Path) -> None:
     fields = json.loads(json.dumps(STEPS[name]).replace("API/", f"{api.url}/"))
     step = make_action(do=name.split()[0], **fields).bind(target)

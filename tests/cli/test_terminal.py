@@ -63,6 +63,7 @@ def folder(tmp_path: Path) -> Path:
     ],
     ids=["ascii", "latin-1", "C"],
 )
+@pytest.mark.slow
 def test_no_command_ends_in_a_traceback_on_a_terminal_without_utf_8(
     folder: Path, environ: dict[str, str], encoding: str
 ) -> None:

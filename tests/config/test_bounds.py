@@ -42,6 +42,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
+@pytest.mark.slow
 def test_a_file_of_any_shape_is_read_or_refused_in_little_time(name: str, tmp_path: Path) -> None:
     text, said = FILES[name]
     (tmp_path / "rules").mkdir()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.harness import wait_until
 from tests.e2e.page_daemon import PageDaemon
 
@@ -18,7 +16,6 @@ rules:
 """
 
 
-@pytest.mark.quick
 def test_emptied_files_are_refused_by_a_reload_told_at_a_start_and_taken_from_who_insists(tmp_path: Path) -> None:
     bot = PageDaemon(tmp_path, RULES, "errors 9\n")
     with bot.running():

@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.e2e.harness import wait_until
 from tests.e2e.page_daemon import PageDaemon
 
@@ -39,7 +37,6 @@ def strict(text: str) -> Any:
     return json.loads(text, parse_constant=refuse)
 
 
-@pytest.mark.quick
 def test_what_is_no_number_is_told_in_words_and_ends_no_judging(tmp_path: Path) -> None:
     bot = PageDaemon(tmp_path, RULES, PAGE)
     with bot.running():

@@ -162,6 +162,7 @@ WAYS = [
     ],
 )
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.slow
 def test_wherever_a_log_is_cut_no_line_is_lost_and_none_comes_twice(
     way: Rotate, looks_between: bool, pattern: str, tmp_path: Path
 ) -> None:

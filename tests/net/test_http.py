@@ -61,6 +61,7 @@ def test_a_request_is_sent_at_most_once_and_may_have_happened_from_then_on(
 
 
 @pytest.mark.parametrize("behave", [never_respond, respond_slowly(b"HTTP/1.1 200 OK\r\n\r\n", b"a")])
+@pytest.mark.slow
 def test_a_request_without_a_whole_answer_is_sent_once_and_may_have_happened(
     behave: Behaviour, start_server: StartServer
 ) -> None:

@@ -98,6 +98,7 @@ def test_a_handshake_that_never_ends_is_left_at_the_deadline(ask: Ask, start_ser
     assert (error.kind, error.may_have_happened) == ("deadline", False)
 
 
+@pytest.mark.slow
 def test_an_address_that_does_not_answer_leaves_time_for_the_next(
     ask: Ask, start_server: StartServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

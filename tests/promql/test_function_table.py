@@ -141,6 +141,7 @@ def replayed(name: str, folder: Path, pages: PageList) -> ReplayReport:
 
 
 @pytest.mark.parametrize(("name", "part"), PARTS)
+@pytest.mark.slow
 def test_a_row_without_a_part_gives_the_same_bits(
     name: str, part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,6 +24,7 @@ from watchdog.journal.runs import SqlRunWriter, Step
 # ─ a death at any point ─
 
 
+@pytest.mark.slow
 def test_wherever_it_dies_each_effect_happens_once_and_the_end_is_the_same(make_folder: Callable[[], Path]) -> None:
     whole = RollbackHarness(make_folder())
     run = whole.queue_run()

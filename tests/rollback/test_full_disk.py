@@ -35,6 +35,7 @@ class FullDiskHarness(RollbackHarness):
 
 
 @pytest.mark.parametrize("kind", ["ladder", "halt"])
+@pytest.mark.slow
 def test_a_run_goes_on_when_the_disk_has_room_again(make_folder: Callable[[], Path], kind: str) -> None:
     failed = 0
     for n in range(1, 60):

@@ -147,6 +147,7 @@ def trips_while_trading(harness: RollbackHarness) -> str | None:
 
 
 @pytest.mark.parametrize("trips", [False, True])
+@pytest.mark.slow
 def test_wherever_it_dies_the_end_is_the_same(make_folder: Callable[[], Path], trips: bool) -> None:
     for n in range(1, 60):
         harness = RollbackHarness(make_folder())

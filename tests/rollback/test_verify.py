@@ -70,6 +70,7 @@ def test_a_relapse_within_the_watch_goes_on_at_the_next_level_with_trading_off_a
     assert "bot: ladder: tripped again within the watch, level version starts" in harness.message_titles()
 
 
+@pytest.mark.slow
 def test_wherever_it_dies_in_a_relapse_no_level_runs_twice(make_folder: Callable[[], Path]) -> None:
     whole = RollbackHarness(make_folder())
     with_relapse(whole)

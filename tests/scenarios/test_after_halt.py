@@ -88,6 +88,7 @@ def test_a_ladder_under_way_is_gone_on_with_behind_the_halt(make_harness: MakeHa
 
 
 @pytest.mark.parametrize("dies_after", [0, 1, 3, 6, 9])
+@pytest.mark.slow
 def test_wherever_the_watchdog_is_killed_it_is_made_safe_and_repaired(
     make_harness: MakeHarness, dies_after: int
 ) -> None:

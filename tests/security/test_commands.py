@@ -210,6 +210,7 @@ def test_a_file_whose_name_is_not_utf8_is_saved_and_restored_like_any_other(worl
         ("snapshot", "--tag", "before", "--save", ".env"),
     ],
 )
+@pytest.mark.slow
 def test_a_link_in_the_bots_folder_has_no_command_read_what_root_alone_may(
     world: World, command: tuple[str, ...]
 ) -> None:

@@ -140,6 +140,7 @@ GIT_FOLLOWS = {
 
 @needs_landlock
 @pytest.mark.parametrize("name", GIT_FOLLOWS)
+@pytest.mark.slow
 def test_git_itself_follows_a_link_that_is_laid_at_the_last_moment_no_further_than_the_repository(
     name: str, lab: GitLab
 ) -> None:

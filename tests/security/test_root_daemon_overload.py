@@ -94,6 +94,7 @@ def test_a_breach_is_acted_upon_while_everybody_asks_and_a_page_never_ends(daemo
     assert not re.search("Traceback|RecursionError|panicked", daemon.log())
 
 
+@pytest.mark.slow
 def test_what_a_page_says_writes_no_line_of_ours(daemon: RootDaemon) -> None:
     daemon.heal("forged")
     daemon.page.lines[f'bad{{bot="forged",side="{FORGED}"}}'] = "1"

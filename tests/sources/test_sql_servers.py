@@ -151,6 +151,7 @@ def test_many_rows_are_fetched_and_too_many_are_not(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("by_socket", [False, True])
+@pytest.mark.slow
 def test_a_row_that_is_too_large_is_not_waited_for(postgres: Postgres, password_file: Path, by_socket: bool) -> None:
     url = f"postgresql://postgres@/trades?host={postgres.folder}&port={postgres.port}" if by_socket else postgres.url
     source = make_source(url, None if by_socket else password_file, HUGE, max_bytes=100_000)

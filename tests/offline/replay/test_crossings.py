@@ -97,6 +97,7 @@ def test_what_happens_is_the_same_whether_or_not_turns_are_passed_over(
 
 @settings(max_examples=examples(4), deadline=None)
 @given(st.integers(0, 1 << 30), st.sampled_from([300, 1_000]))
+@pytest.mark.slow
 def test_noise_replayed_is_what_the_daemon_makes_of_it(seed: int, every: int) -> None:
     names = ["a", "b", 'd{x="1"}', 'd{x="2"}']
     rows: list[tuple[int, dict[str, float] | None]] = [

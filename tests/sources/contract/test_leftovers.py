@@ -93,6 +93,7 @@ _TABLES: dict[str, dict[str, Make]] = {
 @pytest.mark.parametrize(
     ("table", "kind"), [(table, kind) for table, rows in _TABLES.items() for kind in PULLED if kind in rows]
 )
+@pytest.mark.slow
 def test_reads_leave_nothing_behind(table: str, kind: str, environment: Environment) -> None:
     source = make_source(kind, _TABLES[table][kind](environment))
     _read(source)  # what is loaded once stays
