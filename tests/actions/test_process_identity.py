@@ -384,8 +384,9 @@ def test_a_bot_that_was_known_is_the_bot_whatever_became_of_clock_and_file(
     folder: Path, start: Start, sets: int
 ) -> None:
     command = (sys.executable, "vanishing.py")
-    (folder / "bot.py").rename(folder / "vanishing.py")
+    (folder / "vanishing.py").write_text(f"open('began', 'w'); {SCRIPT}")
     bot = start(folder, *command)
+    wait_until((folder / "began").exists)  # the script was read
     pid_file = folder / "bot.pid"
     pid_file.write_text(str(bot.pid))
     step = make_step(folder, "stop", command=command)
