@@ -17,7 +17,7 @@ from watchdog.core.model import Message
 from watchdog.documents.problems import Problem
 from watchdog.journal.errors import JournalUnavailableError
 from watchdog.journal.lock import StateLock
-from watchdog.journal.topics import BROKER, CONFIGURATION, DISK, channel_topic
+from watchdog.journal.topics import BROKER, CONFIGURATION, DISK, channel_topic, failing_topic
 
 
 @pytest.fixture
@@ -62,6 +62,18 @@ def test_a_channel_that_did_not_deliver_and_is_taken_away_is_said_to_be_gone(har
     tell(harness)
 
     assert harness.message_titles()[1:] == ["channel mail, which did not deliver, is no longer configured"]
+
+
+def test_a_watchdog_that_was_ill_is_said_to_be_started_anew_and_not_to_be_well_by_a_reload(
+    harness: PipelineHarness,
+) -> None:
+    notify(harness, Message("crit", "the watchdog is ill: its round fails each time", opens=(failing_topic("round"),)))
+    tell(harness)
+    assert len(harness.message_titles("pager")) == 1
+
+    tell_ended(harness.journal, harness.config, (), lambda message: notify(harness, message), is_start=True)
+
+    assert harness.message_titles("pager")[1:] == ["the watchdog was started anew, whose round failed each time"]
 
 
 class Health:

@@ -33,6 +33,7 @@ def test_what_fails_for_ten_seconds_is_ill_and_is_told_once_and_when_it_works_ag
         ("crit", "the watchdog is ill: its round fails each time"),
         ("info", "the watchdog is well again: its round works"),
     ]
+    assert told[0].opens == told[1].ends != ()  # whoever heard of the one hears of the other
 
 
 def test_one_that_works_in_between_is_not_ill() -> None:

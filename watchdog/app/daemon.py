@@ -206,7 +206,7 @@ class Daemon:
         self.outbox.resume(self.clock())
         self._tasks.append(asyncio.create_task(self.outbox.run(), name="outbox"))
         self._reload_guard.tell_start(self.config, self._notify)
-        tell_ended(self.journal, self.config, self._reloader.problems, self._notify)
+        tell_ended(self.journal, self.config, self._reloader.problems, self._notify, is_start=True)
         self._sampler.apply(self.config.sources)
         self.clock.begin()
         # The inspection is not part of the round: a git or a systemctl that hangs must not keep us from saying that we are alive.

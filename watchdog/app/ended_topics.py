@@ -8,11 +8,13 @@ from watchdog.config import Config
 from watchdog.core.model import Message, NotifyFunction
 from watchdog.documents.problems import Problem
 from watchdog.journal.storage import Journal
-from watchdog.journal.topics import BROKER, CONFIGURATION, channel_of
+from watchdog.journal.topics import BROKER, CONFIGURATION, channel_of, failing_of
 from watchdog.worker import launch
 
 
-def tell_ended(journal: Journal, config: Config, problems: Sequence[Problem], notify: NotifyFunction) -> None:
+def tell_ended(
+    journal: Journal, config: Config, problems: Sequence[Problem], notify: NotifyFunction, *, is_start: bool = False
+) -> None:
     """Tells whoever was told that it is bad. `problems`: why the files on disk are not in force; none: they are."""
     for topic in journal.messages.list_open_topics():
         channel, title = channel_of(topic), None
@@ -22,5 +24,7 @@ def tell_ended(journal: Journal, config: Config, problems: Sequence[Problem], no
             title = "what acts as root is there again"
         elif channel is not None and channel not in config.channels:
             title = f"channel {channel}, which did not deliver, is no longer configured"
+        elif is_start and (what := failing_of(topic)) is not None:  # told anew should it fail again
+            title = f"the watchdog was started anew, whose {what} failed each time"
         if title is not None:
             notify(Message("info", title, ends=(topic,)))

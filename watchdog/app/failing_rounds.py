@@ -9,6 +9,7 @@ from watchdog.core.model import Message, NotifyFunction
 from watchdog.core.telemetry import log
 from watchdog.core.units import format_duration
 from watchdog.journal.errors import JournalUnavailableError
+from watchdog.journal.topics import failing_topic
 
 _ILL_AFTER = 10.0
 """s of nothing but failures."""
@@ -27,7 +28,8 @@ class FailingRounds:
         """How a call has ended. People are told once it has failed for long, and when it works again."""
         if error is None:
             self._failing.pop(name, None)
-            if name in self._told and self._tell(Message("info", f"the watchdog is well again: its {name} works")):
+            well = Message("info", f"the watchdog is well again: its {name} works", ends=(failing_topic(name),))
+            if name in self._told and self._tell(well):
                 self._told.discard(name)
             return
         since = self._failing.get(name, (self._monotonic(), ""))[0]
@@ -35,7 +37,8 @@ class FailingRounds:
         self._failing[name] = since, text
         if name not in self._told and self._monotonic() - since >= _ILL_AFTER:
             lines = (text, "what it does is not done; its log has the whole of it")
-            if self._tell(Message("crit", f"the watchdog is ill: its {name} fails each time", lines)):
+            title, topic = f"the watchdog is ill: its {name} fails each time", failing_topic(name)
+            if self._tell(Message("crit", title, lines, opens=(topic,))):
                 self._told.add(name)
 
     def _tell(self, message: Message) -> bool:

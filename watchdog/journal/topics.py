@@ -42,7 +42,7 @@ def suppression_topic(kind: str, subject: str) -> str:
     return f"{kind} of {subject}"
 
 
-_SOURCE, _CHANNEL, _FLAPS = "source ", "channel ", "flaps of "
+_SOURCE, _CHANNEL, _FLAPS, _FAILS = "source ", "channel ", "flaps of ", "failing "
 
 
 def source_topic(source: str) -> str:
@@ -60,6 +60,11 @@ def channel_topic(channel: str) -> str:
     return f"{_CHANNEL}{channel}"
 
 
+def failing_topic(what: str) -> str:
+    """That a periodic part of the watchdog itself fails each time."""
+    return f"{_FAILS}{what}"
+
+
 def source_of(topic: str) -> str | None:
     """Which source a topic is about; None: it is about something else."""
     return topic.removeprefix(_SOURCE) if topic.startswith(_SOURCE) else None
@@ -72,3 +77,8 @@ def source_that_flaps(topic: str) -> str | None:
 
 def channel_of(topic: str) -> str | None:
     return topic.removeprefix(_CHANNEL) if topic.startswith(_CHANNEL) else None
+
+
+def failing_of(topic: str) -> str | None:
+    """Which part of the watchdog fails; None: the topic is about something else."""
+    return topic.removeprefix(_FAILS) if topic.startswith(_FAILS) else None
