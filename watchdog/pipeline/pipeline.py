@@ -55,9 +55,6 @@ from watchdog.sources.max_age import longest_gap_of
 from watchdog.sources.series_limits import Cut
 from watchdog.tsdb.head import Head
 
-_FIRST_LOOK: Millis = 30_000
-"""ms after a start in which what fires may still turn out to have recovered meanwhile."""
-
 
 class Pipeline:
     """What is known now, and the one way it changes."""
