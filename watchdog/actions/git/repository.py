@@ -35,14 +35,6 @@ _SETTINGS = (
     "log.showSignature=false",
     "push.gpgSign=false",
 )
-_INHERITED = frozenset(
-    (
-        *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "TZ", "LANG", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR"),
-        *("SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR", "CURL_CA_BUNDLE"),
-        *("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
-    )
-)
-"""What of our environment git, and with it the repository's own filters and drivers, get to see."""
 _ENV = {
     "LC_ALL": "C",
     "LANGUAGE": None,
