@@ -19,6 +19,7 @@ from watchdog.host.process_table import (
     ancestors,
     list_entries,
     list_pids,
+    own_line,
     read_entry,
     read_words,
 )
@@ -92,7 +93,7 @@ def find_bot(spec: ProcessSpec, known: RunningProcess | None = None, wrong: str 
     doubtful: dict[int, str] = {}
     if named.process is not None and named.verdict != "bot" and named.text != wrong:
         doubtful[named.process.pid] = named.note + named.cure
-    ours = {os.getpid(), *ancestors(entries, os.getpid())}
+    ours = own_line(entries)
     for pid, entry in entries.items():
         if not entry.lives or pid in doubtful:
             continue

@@ -187,3 +187,8 @@ def send_signal(process: RunningProcess, number: signal.Signals) -> bool:
             with contextlib.suppress(OSError):
                 os.close(held)
     return True
+
+
+def own_line(entries: Mapping[int, ProcessEntry]) -> set[int]:
+    """Us, and what we descend from."""
+    return {os.getpid(), *ancestors(entries, os.getpid())}

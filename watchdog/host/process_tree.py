@@ -9,7 +9,6 @@ no shell that it was started from, no session or group that others lead, and not
 from __future__ import annotations
 
 import math
-import os
 import signal
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -27,6 +26,7 @@ from watchdog.host.process_table import (
     is_own,
     later,
     list_entries,
+    own_line,
     read_environment,
     read_words,
     send_signal,
@@ -74,7 +74,7 @@ class ProcessTree:
         for pid, known in tuple(self._led.items()):
             if pid in entries and entries[pid].process != known:
                 del self._led[pid]  # its number is another's, and so is the session of that number
-        ours = _own_line(entries)
+        ours = own_line(entries)
         found = True
         while found:
             found = False
@@ -170,7 +170,7 @@ class ProcessTree:
             for each in self._foreign
             if _lives(entries.get(each.pid), each)
         ]
-        ours = _own_line(entries)
+        ours = own_line(entries)
         orphans = [each for pid, each in entries.items() if pid not in ours and self._may_be_left(each, entries)]
         return said + [f"{describe_all([each.process])} may have been begun by it" for each in orphans]
 
@@ -199,16 +199,12 @@ def find_restarter(bots: Sequence[RunningProcess]) -> str | None:
         return f"systemd, which keeps {' and '.join(sorted(others))}"
     entries = list_entries()
     above = {entry.parent for each in bots if (entry := entries.get(each.pid)) is not None}
-    above -= {each.pid for each in bots} | _own_line(entries) | {0, 1}
+    above -= {each.pid for each in bots} | own_line(entries) | {0, 1}
     return describe_all(entries[pid].process for pid in sorted(above) if pid in entries) or None
 
 
 def _lives(entry: ProcessEntry | None, process: RunningProcess) -> bool:
     return entry is not None and entry.lives and entry.process == process
-
-
-def _own_line(entries: Mapping[int, ProcessEntry]) -> set[int]:
-    return {os.getpid(), *ancestors(entries, os.getpid())}
 
 
 def _is_watchdog(pid: int) -> bool:

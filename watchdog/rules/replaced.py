@@ -25,33 +25,9 @@ _IDENTITY_LABELS = frozenset(
 )
 _MARKET_LABELS = frozenset(
     {
-        *(
-            "pair",
-            "symbol",
-            "market",
-            "instrument",
-            "ticker",
-            "contract",
-            "coin",
-            "token",
-            "asset",
-            "currency",
-            "base",
-            "quote",
-        ),
-        *(
-            "exchange",
-            "venue",
-            "broker",
-            "account",
-            "subaccount",
-            "wallet",
-            "portfolio",
-            "strategy",
-            "side",
-            "direction",
-        ),
-        *("position", "order", "trade", "timeframe", "interval"),
+        *("pair", "symbol", "market", "instrument", "ticker", "contract", "coin", "token", "asset", "currency", "base"),
+        *("quote", "exchange", "venue", "broker", "account", "subaccount", "wallet", "portfolio", "strategy", "side"),
+        *("direction", "position", "order", "trade", "timeframe", "interval"),
     }
 )
 _IDENTITY_ENDINGS = ("_version", "_release", "_revision", "_commit", "_sha", "_build", "_pid", "_pod", "_hostname")
