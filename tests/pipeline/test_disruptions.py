@@ -99,6 +99,59 @@ def test_what_was_seen_ahead_of_a_sleep_is_not_judged_by_the_time_after_it(tmp_p
     assert phases(harness)["age"][0] == "ok"
 
 
+AGES = """\
+targets: {bot: {repo: /srv/bot}}
+kpis:
+  by_clock: {expr: time() - tick}
+  by_bot: {expr: tick_age, unit: seconds}
+rules:
+  - {name: by_clock, kpi: by_clock, target: bot, crit: {above: 70}}
+  - {name: by_bot, kpi: by_bot, target: bot, crit: {above: 70s}}
+  - {name: condition, target: bot, crit: {expr: time() - tick > 70}}
+"""
+FRESHNESS_RULES = ("by_clock", "by_bot", "condition")
+
+
+def ages(harness: PipelineHarness, ticked: int) -> dict[str, float]:
+    return {"tick": ticked / 1_000, "tick_age": (harness.now + SECOND - ticked) / 1_000}
+
+
+@pytest.mark.parametrize("asleep", [75, 300, 8 * 3_600])
+def test_a_bot_that_slept_as_well_may_tick_before_its_freshness_trips(tmp_path: Path, asleep: int) -> None:
+    harness = PipelineHarness(tmp_path, AGES)
+    ticked = harness.now
+    for _ in range(10):
+        harness.round(**ages(harness, ticked))
+    go_away(harness, "standstill", asleep)
+    for _ in range(40):
+        harness.round(**ages(harness, ticked))  # it has bars of a minute
+        assert not [rule for rule in FRESHNESS_RULES if harness.is_firing(rule)]
+    ticked = harness.now
+    for _ in range(70):
+        harness.round(**ages(harness, ticked))
+        assert not [rule for rule in FRESHNESS_RULES if harness.is_firing(rule)]
+    harness.round(**ages(harness, ticked))
+    harness.round(**ages(harness, ticked))
+    assert [rule for rule in FRESHNESS_RULES if harness.is_firing(rule)] == [*FRESHNESS_RULES]
+
+
+@pytest.mark.parametrize(("asleep", "after"), [(65, 65), (8 * 3_600, 71)])
+def test_a_bot_that_does_not_wake_up_is_told_after_the_age_that_is_allowed(
+    tmp_path: Path, asleep: int, after: int
+) -> None:
+    harness = PipelineHarness(tmp_path, AGES)
+    ticked = harness.now
+    for _ in range(10):
+        harness.round(**ages(harness, ticked))
+    go_away(harness, "standstill", asleep)
+    for _ in range(59):
+        harness.round(**ages(harness, ticked))
+        assert not [rule for rule in FRESHNESS_RULES if harness.is_firing(rule)]
+    for _ in range(after - 59):
+        harness.round(**ages(harness, ticked))
+    assert [rule for rule in FRESHNESS_RULES if harness.is_firing(rule)] == [*FRESHNESS_RULES]
+
+
 def test_half_an_hour_asleep_is_no_half_an_hour_blind(tmp_path: Path) -> None:
     harness = PipelineHarness(tmp_path)
     harness.rounds(3)

@@ -58,6 +58,10 @@ class MachineConfig(NamedTuple):
     """Of what does not fire: then nothing is lost."""
     forget_after: Millis = 0
     """How long a label set may be gone before it leaves; 0 = for ever."""
+    awake_since: Millis = 0
+    """When a standstill ended, for what judges an age; …"""
+    age_counts_from: Millis = 0
+    """… until then an age from ahead of it trips nothing: who writes what is judged has slept as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +210,7 @@ def _with_data(
         was_bad = before.outcome == "bad" or (was_missing and before.phase == "pending")
         held = before.held + elapsed if bad and was_bad else before.held if bad else 0
         enough = sum(updated.recent) >= patience.n if patience.m else held >= patience.duration
-        if bad and enough:
+        if bad and enough and not _awaits_first_write(config, verdict.value, now):
             return replace(updated, phase="firing", since=now, held=0, recent=())
         pending = bad or any(updated.recent)
         phase: Phase = "pending" if pending else "ok"
@@ -217,6 +221,10 @@ def _with_data(
     if held >= config.clear_for:
         return replace(updated, phase="ok", since=now, held=0, recent=())
     return replace(updated, phase="easing", held=held, since=before.since if before.phase == "easing" else now)
+
+
+def _awaits_first_write(config: MachineConfig, age: float | None, now: Millis) -> bool:
+    return now < config.age_counts_from and age is not None and age * 1_000 > now - config.awake_since
 
 
 NEVER: Millis = 1 << 62
@@ -232,7 +240,7 @@ def timer_end(machine: MachineState, config: MachineConfig) -> Millis:
     if machine.is_firing:
         return machine.last + max(0, config.clear_for - machine.held) if machine.cleared else NEVER
     if machine.outcome == "bad" and not config.patience.m:
-        return machine.last + max(0, config.patience.duration - machine.held)
+        return max(machine.last + max(0, config.patience.duration - machine.held), config.age_counts_from)
     return NEVER
 
 

@@ -149,6 +149,15 @@ def detects_absence(expr: Expr) -> bool:
     return within(expr.node)
 
 
+def reads_clock(expr: Expr) -> bool:
+    """Whether ``time()`` is written somewhere in it: then it grows by itself."""
+
+    def within(node: Node) -> bool:
+        return (isinstance(node, FunctionCall) and node.func == "time") or any(map(within, child_nodes(node)))
+
+    return within(expr.node)
+
+
 def may_have_labels(expr: Expr) -> bool:
     """Whether its series may have labels, judged by its shape alone."""
     return not _cardinality(expr.node)[1]
