@@ -48,7 +48,11 @@ def schema_errors(text: str, kind: FileKind) -> list[str]:
 
 
 def kind_of(text: str) -> FileKind:
-    return "main" if re.search(r"^(sources|channels|web|state|reload|history|remind):", text, re.MULTILINE) else "rules"
+    return (
+        "main"
+        if re.search(r"^(sources|channels|people|web|state|reload|history|remind):", text, re.MULTILINE)
+        else "rules"
+    )
 
 
 def docs_blocks() -> Iterator[Any]:

@@ -16,6 +16,7 @@ from watchdog.config.model_fields import ModelClass, model_tags, models_in
 from watchdog.config.models import DEFAULT_REMINDER, MIN_REMINDER, Defaults, History, Reload, SilentChannel, Web
 from watchdog.config.salvage import salvage
 from watchdog.config.variables import Value
+from watchdog.core.chat import Person
 from watchdog.core.model import ConfigModel, Millis, Severity
 from watchdog.core.target import Target, has_own_sources
 from watchdog.core.units import parse_duration
@@ -27,11 +28,12 @@ from watchdog.promql import RecordingRules
 from watchdog.rules import ALL_TARGETS, Kpi, Rule
 from watchdog.sources import AnySource
 
-MAIN_KEYS = ("sources", "channels", "state", "web", "history", "reload", "remind")
+MAIN_KEYS = ("sources", "channels", "state", "people", "web", "history", "reload", "remind")
 RULE_KEYS = ("targets", "kpis", "rules", "plans", "defaults")
 SECTION_NOUNS = {
     "sources": "source",
     "channels": "channel",
+    "people": "person",
     "targets": "target",
     "kpis": "KPI",
     "rules": "rule",
@@ -41,6 +43,7 @@ SECTION_NOUNS = {
 SECTION_MODELS: dict[str, tuple[ModelClass, ...]] = {
     "sources": models_in(AnySource),
     "channels": models_in(AnyNotifier),
+    "people": (Person,),
     "targets": (Target,),
     "kpis": (Kpi,),
     "rules": (Rule,),

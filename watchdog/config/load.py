@@ -81,6 +81,7 @@ def load_partial(path: Path, *, environ: Mapping[str, str]) -> Config:
     return Config(
         sources=_bound_sources(models),
         channels=models["channels"],
+        people=models["people"],
         state=_state_folder(partial),
         web=partial.web,
         reload=partial.reload,
@@ -214,6 +215,7 @@ def _build_config(
     config = Config(
         sources=_bound_sources(models),
         channels=models["channels"],
+        people=models["people"],
         state=_state_folder(draft),
         web=draft.web,
         history=draft.history,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field, field_validator
 
+from watchdog.core.chat import Person
 from watchdog.core.model import ConfigModel, Duration, FrozenList, Millis, Severity
 from watchdog.core.target import Target, has_own_sources
 from watchdog.core.units import parse_quantity
@@ -161,6 +162,8 @@ class Config:
     """What is allowed but probably not meant."""
     remind: Millis | None = DEFAULT_REMINDER
     """ms after which people are told that an incident is still critical, twice as long each time; None: never."""
+    people: Mapping[str, Person] = field(default_factory=dict)
+    """Who may answer in the chats."""
     prometheus_alerts: Mapping[str, PrometheusAlert] = field(default_factory=dict)
     """By rule: what those from Prometheus's files say to people."""
     recordings: RecordingRules = field(default_factory=dict)

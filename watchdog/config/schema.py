@@ -92,7 +92,7 @@ def json_schema(kind: FileKind) -> Json:
     settings: dict[str, ModelClass] = (
         {"defaults": Defaults} if kind == "rules" else {"web": Web, "history": History, "reload": Reload}
     )
-    sections = ("targets", "kpis", "rules", "plans") if kind == "rules" else ("sources", "channels")
+    sections = ("targets", "kpis", "rules", "plans") if kind == "rules" else ("sources", "channels", "people")
     definitions = _definitions(
         [*settings.values(), *(model for section in sections for model in SECTION_MODELS[section])]
     )
@@ -125,6 +125,7 @@ _SECTION_DESCRIPTIONS = {
     "plans": "What is done about it: a halt makes it safe, a repair is a ladder of levels.",
     "sources": "Where samples come from.",
     "channels": "Where people are told.",
+    "people": "Who may answer in the chats.",
 }
 
 

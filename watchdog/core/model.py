@@ -132,6 +132,31 @@ MAX_LINE_CHARACTERS = 800
 
 
 @dataclass(frozen=True, slots=True)
+class Button:
+    """An answer that is offered under a message."""
+
+    text: str
+    answer: str
+    """What pressing it says, in the words of a command: ``ack 17``. At most 60 bytes, ASCII; numbers of the journal and no
+    names."""
+    style: Literal["", "primary", "danger"] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A picture that belongs to a message, as what is to be drawn: it is drawn when the message goes out."""
+
+    kpi: str
+    target: str
+    labels: Labels = ()
+    incident: int | None = None
+    """Its trips and levels are marked."""
+    span: Millis = 3_600_000
+    until: Millis = 0
+    """Wall time; the last moment that is drawn."""
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """What people are told, the same value from the decision to the channel. `title` and each of `lines` are one line of
     plain text that is seen whole, whatever went into it (`core.text`): markup is each notifier's business."""
@@ -157,6 +182,12 @@ class Message:
     """Identifies the message on its channel, once it is in the journal; a repeated send carries the same key."""
     thread: str | None = None
     """What `send` returned for the incident's first message on this channel; None when this is the first."""
+    buttons: tuple[Button, ...] = ()
+    """What may be answered, where the channel takes answers."""
+    chart: Chart | None = None
+    """What is drawn beside it, where the channel shows pictures and they can be drawn."""
+    picture: bytes | None = None
+    """The chart, drawn (PNG), once the message goes out."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "title", shorten(self.title, MAX_TITLE_CHARACTERS))

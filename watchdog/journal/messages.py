@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
-from watchdog.core.model import Message, Millis, Severity
-from watchdog.journal.serialization import from_json, to_json
+from watchdog.core.model import Button, Chart, Message, Millis, Severity
+from watchdog.journal.serialization import from_json, labels_from_list, to_json
 from watchdog.journal.sql import SqlRepository
 from watchdog.journal.topics import channel_of
 
@@ -81,7 +81,7 @@ _UNDELIVERED = "id, channel, incident, severity, title, created, tries, error, f
 class SqlMessageReader(SqlRepository):
     def due(self, now: Millis, channel: str | None = None) -> list[OutboxMessage]:
         rows = self._sql.query(
-            "SELECT m.id, m.incident, m.channel, severity, title, lines, created, tries, broadcast, lane, catch_up"
+            "SELECT m.id, m.incident, m.channel, severity, title, lines, created, tries, broadcast, lane, catch_up, extra"
             f"{_HEADS} AND {_TRY_AT} <= ? AND (? IS NULL OR m.channel = ?) ORDER BY m.lane, m.id LIMIT 500",
             now,
             channel,
@@ -98,6 +98,7 @@ class SqlMessageReader(SqlRepository):
                     row["incident"],
                     broadcast=bool(row["broadcast"]),
                     key=str(row["id"]),
+                    **_extra_from_text(row["extra"]),
                 ),
                 row["created"],
                 row["tries"],
@@ -205,6 +206,22 @@ class SqlMessageReader(SqlRepository):
         return row is not None
 
 
+def _extra_text(message: Message) -> str | None:
+    """Buttons and chart; None: it has neither."""
+    if not message.buttons and message.chart is None:
+        return None
+    chart = None if message.chart is None else asdict(message.chart)
+    return to_json({"buttons": [astuple(button) for button in message.buttons], "chart": chart})
+
+
+def _extra_from_text(text: str | None) -> dict[str, Any]:
+    if text is None:
+        return {}
+    known = from_json(text)
+    chart = known["chart"] and Chart(**known["chart"] | {"labels": labels_from_list(known["chart"]["labels"])})
+    return {"buttons": tuple(Button(*button) for button in known["buttons"]), "chart": chart}
+
+
 def _undelivered(row: Iterable[Any]) -> UndeliveredMessage:
     number, channel, incident, severity, title, created, tries, error, refused = row
     return UndeliveredMessage(number, channel, incident, severity, title, created, tries, error, bool(refused))
@@ -212,15 +229,15 @@ def _undelivered(row: Iterable[Any]) -> UndeliveredMessage:
 
 class SqlMessageWriter(SqlRepository):
     def enqueue(self, message: Message, channels: Iterable[str], now: Millis) -> None:
-        text = to_json(message.lines)
+        text, extra = to_json(message.lines), _extra_text(message)
         # What is said of a channel is no news of another that is late with it: they would complain to each other for ever.
         is_report = any(channel_of(topic) is not None for topic in (*message.opens, *message.ends))
         for channel in channels:
             ended = [self._end_topic(topic, channel) for topic in message.ends]
             self._sql.execute(
                 "INSERT INTO message"
-                " (incident, channel, severity, title, lines, created, next_try, broadcast, lane, reported)"
-                " VALUES (?,?,?,?,?,?,?,?,?,?)",
+                " (incident, channel, severity, title, lines, created, next_try, broadcast, lane, reported, extra)"
+                " VALUES (?,?,?,?,?,?,?,?,?,?,?)",
                 message.incident,
                 channel,
                 message.severity,
@@ -231,6 +248,7 @@ class SqlMessageWriter(SqlRepository):
                 message.severity == "crit" or any(ended),
                 not (message.severity == "crit" or message.urgent),
                 now if is_report else None,
+                extra,
             )
             for topic in message.opens:
                 self.open_topic(topic, channel)
@@ -278,11 +296,8 @@ class SqlMessageWriter(SqlRepository):
 
     def rewrite(self, message: int, said: Message) -> None:
         self._sql.execute(
-            "UPDATE message SET severity = ?, title = ?, lines = ? WHERE id = ?",
-            said.severity,
-            said.title,
-            to_json(said.lines),
-            message,
+            "UPDATE message SET severity = ?, title = ?, lines = ?, extra = ? WHERE id = ?",
+            *(said.severity, said.title, to_json(said.lines), _extra_text(said), message),
         )
         for topic in said.opens:
             self._sql.execute("INSERT OR IGNORE INTO told SELECT channel, ? FROM message WHERE id = ?", topic, message)

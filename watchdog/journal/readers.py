@@ -11,6 +11,8 @@ from typing import Any, Protocol
 from watchdog.core.model import JsonObject, Message, Millis, Severity
 from watchdog.journal.backups import FileBackup
 from watchdog.journal.baselines import Baseline
+from watchdog.journal.chat import ChatRecord, Confirmation
+from watchdog.journal.heads import Head
 from watchdog.journal.incidents import Incident, TripRecord
 from watchdog.journal.machines import MachineKey
 from watchdog.journal.messages import ChannelQueue, OutboxMessage, UndeliveredMessage
@@ -178,6 +180,21 @@ class RequestReader(Protocol):
     def list_unanswered(self) -> list[Request]: ...
 
     def find_answer(self, request: int) -> tuple[bool, str] | None: ...
+
+
+class HeadReader(Protocol):
+    def list_heads(self, channel: str | None = None) -> list[Head]:
+        """Those that may still change."""
+
+
+class ChatReader(Protocol):
+    def list_unanswered(self) -> list[ChatRecord]:
+        """Oldest first."""
+
+    def is_known(self, channel: str, key: str) -> bool:
+        """Whether it was taken in already."""
+
+    def find_confirmation(self, number: int) -> Confirmation | None: ...
 
 
 class SuppressionReader(Protocol):

@@ -181,8 +181,30 @@ _UNDONE = """
 ALTER TABLE step ADD COLUMN undone INTEGER
 """
 
+# What a message has beside its text (buttons, a chart), what the first message of an incident shows, what people said in chats, and
+# what they are asked once more.
+_CHAT = """
+ALTER TABLE message ADD COLUMN extra TEXT;
+CREATE TABLE head (
+  channel TEXT NOT NULL, incident INTEGER NOT NULL, shown TEXT NOT NULL DEFAULT '', t INTEGER NOT NULL,
+  tries INTEGER NOT NULL DEFAULT 0, next_try INTEGER NOT NULL DEFAULT 0, error TEXT, final INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (channel, incident)
+) WITHOUT ROWID;
+CREATE TABLE chat_event (
+  id INTEGER PRIMARY KEY, channel TEXT NOT NULL, key TEXT NOT NULL, t INTEGER NOT NULL, received INTEGER NOT NULL,
+  user TEXT NOT NULL, person TEXT, text TEXT NOT NULL, is_button INTEGER NOT NULL, message TEXT, reply_to TEXT,
+  request INTEGER, answered INTEGER, answer TEXT
+);
+CREATE UNIQUE INDEX chat_event_once ON chat_event (channel, key);
+CREATE INDEX chat_event_unanswered ON chat_event (id) WHERE answered IS NULL;
+CREATE TABLE confirmation (
+  id INTEGER PRIMARY KEY, channel TEXT NOT NULL, person TEXT NOT NULL, kind TEXT NOT NULL, args TEXT NOT NULL,
+  t INTEGER NOT NULL, until INTEGER NOT NULL, used INTEGER, used_by TEXT
+)
+"""
+
 MIGRATIONS = (
     *(_INITIAL, _APPROVALS_AND_UNDO, _STEP_DIFF, _BASELINES, _TARGET_LOCATION),
-    *(_STATE_PER_TARGET, _PROVENANCE, _TOLD, _WATCHED, _LATE_MESSAGES, _SILENCED_TRIPS, _UNDONE),
+    *(_STATE_PER_TARGET, _PROVENANCE, _TOLD, _WATCHED, _LATE_MESSAGES, _SILENCED_TRIPS, _UNDONE, _CHAT),
 )
 SCHEMA_VERSION = len(MIGRATIONS)

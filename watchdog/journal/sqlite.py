@@ -21,6 +21,8 @@ from watchdog.host.private_folder import create_private_file
 from watchdog.journal import (
     backups,
     baselines,
+    chat,
+    heads,
     incidents,
     machines,
     messages,
@@ -79,6 +81,8 @@ class SqliteTransaction:
         self.backups = backups.SqlBackupWriter(journal)
         self.baselines = baselines.SqlBaselineWriter(journal)
         self.provenance = provenance.SqlProvenanceWriter(journal)
+        self.heads = heads.SqlHeadWriter(journal)
+        self.chat = chat.SqlChatWriter(journal)
 
     def follow_clock_step(self, step: Millis, now: Millis, span: Millis) -> None:
         follow_clock_step(self._journal, step, now, span)
@@ -124,6 +128,8 @@ class SqliteJournal:
         self.backups = backups.SqlBackupReader(self)
         self.baselines = baselines.SqlBaselineReader(self)
         self.provenance = provenance.SqlProvenanceReader(self)
+        self.heads = heads.SqlHeadReader(self)
+        self.chat = chat.SqlChatReader(self)
         self._transaction = SqliteTransaction(self)
         try:
             self._open(path)

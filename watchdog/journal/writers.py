@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, Unpack
 
+from watchdog.core.chat import ChatEvent
 from watchdog.core.model import JsonObject, Labels, Message, Millis, Severity
 from watchdog.journal.baselines import Baseline
 from watchdog.journal.machines import MachineKey
@@ -161,6 +162,37 @@ class RequestWriter(Protocol):
     def add_request(self, kind: str, args: dict[str, Any], by: str, now: Millis) -> int: ...
 
     def answer_request(self, request: int, ok: bool, text: str, now: Millis) -> None: ...
+
+
+class HeadWriter(Protocol):
+    def begin_head(self, channel: str, incident: int, now: Millis) -> None:
+        """The first message of an incident was sent there. Known already: nothing."""
+
+    def note_edit(self, channel: str, incident: int, shown: str, now: Millis, *, final: bool) -> None:
+        """It shows that by now. `final`: and will show nothing else."""
+
+    def postpone_edit(self, channel: str, incident: int, until: Millis, error: str) -> None:
+        """It was not taken; until then it is not tried again."""
+
+    def end_head(self, channel: str, incident: int, error: str | None = None) -> None:
+        """It is not edited any more: it is over, or cannot be (`error`)."""
+
+
+class ChatWriter(Protocol):
+    def add_event(self, channel: str, event: ChatEvent, person: str | None, now: Millis) -> int | None:
+        """Its number; None where it was taken in already."""
+
+    def link_request(self, event: int, request: int) -> None:
+        """What was asked by it: its answer is the request's."""
+
+    def answer_event(self, event: int, answer: str, now: Millis) -> None: ...
+
+    def add_confirmation(
+        self, channel: str, person: str, kind: str, args: dict[str, Any], until: Millis, now: Millis
+    ) -> int: ...
+
+    def use_confirmation(self, number: int, by: str, now: Millis) -> None:
+        """It counts once."""
 
 
 class SuppressionWriter(Protocol):
