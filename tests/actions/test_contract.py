@@ -387,6 +387,7 @@ def test_what_it_touches_is_all_that_it_changes(name: str, target: Target) -> No
         assert touched == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(STEPS))
 def test_before_comes_before_and_after_after(name: str, target: Target) -> None:
     step = make_step(name, target)

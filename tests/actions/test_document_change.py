@@ -88,6 +88,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOMBS)
 def test_what_grows_without_end_while_it_is_read_is_told_line_by_line(name: str) -> None:
     old, new = BOMBS[name], f"{BOMBS[name]}\n\n# mode: off\n"
@@ -97,6 +98,7 @@ def test_what_grows_without_end_while_it_is_read_is_told_line_by_line(name: str)
     assert "+# mode: off" in shown.splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["aliases.yaml", "key.yaml", "long.yaml"])
 def test_aliases_take_little_memory(name: str) -> None:
     tracemalloc.start()

@@ -440,6 +440,7 @@ def _apply_killed_at(nth: int, step: Action, before: Any, note: Path) -> None:
     step.apply(before, "k")
 
 
+@pytest.mark.slow
 def test_killed_at_any_point_of_a_restart_there_is_exactly_one_bot_in_the_end(bot_folder: BotFolder) -> None:
     bot_folder.start_bot()
     note = bot_folder.folder / "note"

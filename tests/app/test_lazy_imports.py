@@ -91,6 +91,7 @@ print("requests" in sys.modules)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("who", ["action", "check", "history"])
 def test_requests_is_imported_when_somebody_asks_and_not_before(who: str) -> None:
     argv = [sys.executable, "-c", ASK_PROGRAM, who]

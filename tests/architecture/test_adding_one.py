@@ -164,6 +164,7 @@ def package(tmp_path: Path) -> Path:
     return copy.parent
 
 
+@pytest.mark.slow
 def test_a_new_source_action_and_channel_are_one_file_and_one_word_each(package: Path, tmp_path: Path) -> None:
     config, udp = tmp_path / "config", free_port(socket.SOCK_DGRAM)
     (config / "rules").mkdir(parents=True)

@@ -44,6 +44,7 @@ def test_help_lists_the_commands_in_the_order_of_the_table() -> None:
     assert list(listed) == list(COMMANDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("argv", "modules"),
     [

@@ -88,6 +88,7 @@ def test_every_module_is_there_without_an_extra() -> None:
     assert done.stdout.splitlines() == [*(f"{module} {missing}" for module, missing in OF_AN_EXTRA), "all of them"]
 
 
+@pytest.mark.slow
 def test_every_command_does_without_an_extra_and_without_zone_files(folder: Path) -> None:  # noqa: F811
     rules = folder / "rules" / "a.yaml"
     only = "only: {days: [mon-fri], timezone: Europe/Berlin}"

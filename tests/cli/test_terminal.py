@@ -99,6 +99,7 @@ def test_what_others_wrote_stays_what_it_was() -> None:
     assert "bött λ \udc80".encode("ascii", "trading-watchdog") == b"b\\xf6tt \\u03bb \\udc80"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["schema", "--help"])
 def test_a_reader_that_goes_away_is_no_error_of_ours(command: str) -> None:
     line = f"{shlex.quote(sys.executable)} -m watchdog {command}"

@@ -144,6 +144,7 @@ def test_a_version_that_is_not_deployed_now_is_a_note(checked: Checked) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "step",
     [

@@ -114,6 +114,7 @@ def test_a_bot_that_writes_json_lines_is_halted_when_it_loses_trade_after_trade(
     assert json.loads((night.folder / "settings.json").read_text()) == {"trading": False}
 
 
+@pytest.mark.slow
 def test_a_bot_that_keeps_its_books_in_sqlite_is_rolled_back_to_the_version_that_won(
     tmp_path: Path, nights: list[Night]
 ) -> None:
@@ -165,6 +166,7 @@ def test_a_bot_with_a_json_api_behind_a_login_is_stopped_through_it_when_its_ord
     assert (run["plan"], run["outcome"]) == ("halt", "proven")
 
 
+@pytest.mark.slow
 def test_from_init_to_the_first_trip_nothing_has_to_be_edited(tmp_path: Path, nights: list[Night]) -> None:
     nights.append(night := Night(tmp_path, "jsonl_bot"))
     shutil.rmtree(night.folder / "config")

@@ -69,6 +69,7 @@ def grown(draw: st.DrawFn, name: str) -> bytes:
     return data[:at] + more + (data[at:] if draw(st.booleans()) else b"")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_no_repetition_takes_long(name: str) -> None:
     @settings(max_examples=examples(60), deadline=None)

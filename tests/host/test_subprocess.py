@@ -101,6 +101,7 @@ def test_a_child_that_does_not_read_its_input_is_no_error() -> None:
     assert child_process.run(["true"], timeout_ms=20_000, input=b"x" * 500_000).exit_code == 0
 
 
+@pytest.mark.slow
 def test_at_the_deadline_the_whole_group_is_ended_and_it_may_have_happened(tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     with pytest.raises(ActionError, match="not done after") as caught:

@@ -114,6 +114,7 @@ def recorded_events(harness: PipelineHarness) -> list[tuple[Millis, str, str]]:
     return [(0 if row["kind"] == "lost" else row["t"], row["kind"], row["text"].partition(":")[0]) for row in rows]
 
 
+@pytest.mark.slow
 def test_a_restart_at_any_point_gives_the_same_night(tmp_path: Path) -> None:
     whole = PipelineHarness(tmp_path / "whole", rules_yaml(SLOW_RULE))
     length = sum(1 for _ in play_all_phases(whole))

@@ -167,6 +167,7 @@ SHIFTABLE_EXPRESSIONS = [text for text in EXPRESSIONS if not re.search(r"@ \d|ti
 """Those that speak of no absolute time."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "number", [EXPRESSIONS.index(text) for text in SHIFTABLE_EXPRESSIONS], ids=SHIFTABLE_EXPRESSIONS
 )

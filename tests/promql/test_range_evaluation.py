@@ -150,6 +150,7 @@ def test_many_times_are_answered_like_one(text: str) -> None:
     check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jitter", [0, 400], ids=["evenly", "unevenly"])
 @pytest.mark.parametrize("text", FUNCTIONS)
 def test_looks_at_each_second_and_each_sample_are_answered_like_one(text: str, jitter: int) -> None:

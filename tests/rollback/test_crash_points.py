@@ -53,6 +53,7 @@ def test_wherever_it_dies_each_effect_happens_once_and_the_end_is_the_same(make_
     whole.journal.close()
 
 
+@pytest.mark.slow
 def test_wherever_it_dies_a_ladder_of_no_use_ends_in_one_halt_and_a_latch(make_folder: Callable[[], Path]) -> None:
     def made() -> RollbackHarness:
         harness = RollbackHarness(make_folder())

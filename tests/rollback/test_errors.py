@@ -54,6 +54,7 @@ def test_retries_that_are_used_up_escalate(harness: RollbackHarness) -> None:
     assert (harness.get_run(number).outcome, harness.get_run(number).level) == ("proven", 1)
 
 
+@pytest.mark.slow
 def test_a_death_at_any_point_does_not_begin_to_count_the_tries_anew(make_folder: Callable[[], Path]) -> None:
     for n in range(1, 30):
         harness = RollbackHarness(make_folder())

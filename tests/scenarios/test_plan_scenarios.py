@@ -169,6 +169,7 @@ def test_what_a_person_has_reverted_already_is_not_reverted_again(make_harness: 
     assert "so already" in harness.runs[0].reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [2, 3, 7])
 def test_a_source_that_flaps_starts_nothing_and_tells_little(make_harness: MakeHarness, every: int) -> None:
     harness = make_harness()

@@ -143,6 +143,7 @@ def test_a_dry_run_shows_every_diff_and_touches_nothing(world: World) -> None:
     assert not world.state.exists()
 
 
+@pytest.mark.slow
 def test_a_drill_rehearses_on_copies_of_the_owners_and_reads_the_watchdogs_secrets_itself(world: World) -> None:
     was, left = world.files(), drill_folders()
 

@@ -194,6 +194,7 @@ def test_that_nobody_can_act_as_root_any_more_is_told_and_is_no_good_health() ->
             made.get("/healthz")
 
 
+@pytest.mark.slow
 def test_what_root_says_is_told_as_roots_and_nothing_is_told_of_rights(daemon: RootDaemon) -> None:
     asked = daemon.cli("ack", "1", "--note", "a look")
 

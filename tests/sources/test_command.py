@@ -368,6 +368,7 @@ def real_workers() -> Iterator[WorkerExecutor]:
         executor.close()
 
 
+@pytest.mark.slow
 @needs_root
 def test_it_runs_as_the_owner_of_its_folder_or_as_whom_is_said(open_folder: Callable[[int], Path]) -> None:
     bot = open_folder(40_001)

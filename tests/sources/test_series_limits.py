@@ -198,6 +198,7 @@ def test_a_page_with_four_times_the_series_is_refused_and_says_how_many_there_ma
     assert len(parse_samples(page[: page.index(b"m40")], NOW, None, limits(10))) == 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "said"),
     [

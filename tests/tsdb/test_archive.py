@@ -164,6 +164,7 @@ def _run_random(dog: ArchiveHarness, start: int, end: int, seed: int, *, saves: 
             assert dog.save_archive(now)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_windows_without_downtime_say_after_a_restart_what_they_would_have_said(tmp_path: Path, seed: int) -> None:
     windows = {"m": H, "gone": H, "": 6 * M}
@@ -647,6 +648,7 @@ def test_names_of_which_no_sample_is_left_leave_the_file(tmp_path: Path) -> None
     assert count_series(tmp_path) < 2 * block_reader.SERIES_PER_PART
 
 
+@pytest.mark.slow
 def test_a_file_at_its_limit_loses_names_with_their_samples(tmp_path: Path) -> None:
     dog = ArchiveHarness(tmp_path, {}, T, RetentionLimits(raw=30 * D, coarse=60 * D, max_bytes=600_000))
     for minute in range(12 * 60):

@@ -185,6 +185,7 @@ TEXTS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [-30 * 24 * H, -2 * H, -20 * S, -S, S, 20 * S, 2 * H, 30 * 24 * H])
 def test_after_the_clock_was_set_all_is_as_long_ago_as_it_was(step: int) -> None:
     stores, dice = [make_store({"m": H, "n": 10 * M}) for _ in range(2)], random.Random(step)

@@ -106,6 +106,7 @@ def test_questions_one_after_another_are_answered_by_one_process(asker: Asker) -
     assert asker.copies[0] == (NOW - 300_000, NOW)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("params", "why"),
     [
@@ -139,6 +140,7 @@ def test_what_is_wrong_or_too_much_is_told_and_the_process_goes_on(
     assert asker.pid == pid
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_too_long_is_refused(asker: Asker) -> None:
     asker.page = make_page(700)
     with pytest.raises(

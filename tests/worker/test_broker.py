@@ -79,6 +79,7 @@ def test_it_begins_workers_of_the_owners_of_targets_and_of_nobody_else(broker: l
     assert top.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["{}", "{unit: other.service}"])
 def test_a_target_that_says_nobody_has_no_worker_of_roots_begun(top: Path, target: str) -> None:
     """The daemon acts on it itself: who took that over would be root by asking for it."""
@@ -91,6 +92,7 @@ def test_a_target_that_says_nobody_has_no_worker_of_roots_begun(top: Path, targe
         broker.close()
 
 
+@pytest.mark.slow
 def test_it_begins_workers_of_those_as_whom_programs_of_sources_run(top: Path) -> None:
     entries = "".join(
         f"  probe{number}: {{type: command, run: ['true'], format: nagios{said}}}\n"
@@ -174,6 +176,7 @@ def test_it_asks_systemd_for_what_a_plan_names_and_for_nothing_else(broker: laun
             broker.systemctl(verb, unit, 1_000)
 
 
+@pytest.mark.slow
 def test_files_that_somebody_else_has_changed_meanwhile_allow_nothing(broker: launch.Broker, top: Path) -> None:
     (top / "mine").mkdir()
     os.chown(top / "mine", STRANGER, STRANGER)
@@ -185,6 +188,7 @@ def test_files_that_somebody_else_has_changed_meanwhile_allow_nothing(broker: la
         broker.begin(account_by_uid(STRANGER, STRANGER))
 
 
+@pytest.mark.slow
 def test_files_that_root_has_changed_meanwhile_count_and_what_was_allowed_stays(
     broker: launch.Broker, top: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,6 +201,7 @@ def test_files_that_root_has_changed_meanwhile_count_and_what_was_allowed_stays(
     broker.begin(account_by_uid(BOT, BOT)).close()
 
 
+@pytest.mark.slow
 def test_it_serves_several_at_once_and_hangs_on_none(broker: launch.Broker) -> None:
     started = [broker.begin(account_by_uid(BOT, BOT)) for _ in range(3)]
     ended: list[bool] = []
@@ -241,6 +246,7 @@ def test_what_is_no_question_is_refused_and_the_next_is_answered(broker: launch.
     broker.begin(account_by_uid(BOT, BOT)).close()
 
 
+@pytest.mark.slow
 def test_a_worker_has_no_groups_no_capabilities_and_never_roots_group(broker: launch.Broker, top: Path) -> None:
     os.chown(top / "bot", BOT, 0)  # an owner without an account, whose repository has root's group
     server = broker.begin(account_by_uid(BOT, 0))
@@ -320,6 +326,7 @@ def test_a_daemon_that_is_no_root_asks_it_and_acts(
     assert run_in_child(act) == '{"kind": "absent"}'
 
 
+@pytest.mark.slow
 def test_what_it_is_told_counts_once_and_from_whoever_was_root_alone(top: Path) -> None:
     broker = launch.Broker(*program.start_broker(str(top / "etc")))
     try:

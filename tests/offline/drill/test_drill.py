@@ -238,6 +238,7 @@ def test_a_target_without_git_rehearses_its_flags(tmp_path: Path) -> None:
     assert (tmp_path / "config.py").read_text() == _CONFIG
 
 
+@pytest.mark.slow
 def test_the_command_line_says_so_and_how(repo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "rules").mkdir()
     (tmp_path / "watchdog.yaml").write_text("sources: {host: {type: host, every: 5s}}\nstate: state\n")

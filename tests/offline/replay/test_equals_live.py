@@ -330,6 +330,7 @@ def test_what_has_come_in_the_place_of_what_is_gone_ends_what_fired_in_replay_to
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_the_first_plan_is_the_one_that_the_daemon_starts(tmp_path: Path, seed: int) -> None:
     loaded = write_config(tmp_path, 1_000)

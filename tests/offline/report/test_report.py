@@ -543,6 +543,7 @@ def test_the_command_line_writes_it_and_knows_what_there_is(
     assert "there is no incident 7 — the newest: 1" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_command_line_looks_whether_what_was_changed_is_still_so(
     journal: SqliteJournal, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -30,10 +30,12 @@ def run_file(path: Path) -> list[CaseResult]:
     return list(run_tests(file))
 
 
+@pytest.mark.slow
 def test_they_pass(cases: list[CaseResult]) -> None:
     assert [case for case in cases if not case.passed] == []
 
 
+@pytest.mark.slow
 def test_each_rule_trips_and_is_well_and_is_not_bad_without_data(cases: list[CaseResult]) -> None:
     config, _ = check_files([RULES], environ={})
     assert config is not None

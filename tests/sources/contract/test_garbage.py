@@ -71,6 +71,7 @@ class Reads:
         return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ways_of(PULLED))
 def test_nonsense_is_an_error_or_sound_samples_and_never_the_end(way: str, environment: Environment) -> None:
     end = far_end(way, environment)

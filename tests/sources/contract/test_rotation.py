@@ -90,6 +90,7 @@ BOTH = pytest.mark.parametrize("kind", FIELDS)
 EACH_WAY = pytest.mark.parametrize("way", WAYS)
 
 
+@pytest.mark.slow
 @BOTH
 @EACH_WAY
 def test_at_some_bytes_of_it(kind: str, way: Rotate, tmp_path: Path) -> None:
