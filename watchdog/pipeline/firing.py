@@ -16,7 +16,7 @@ from watchdog.pipeline.incident_messages import DescribeLeft
 from watchdog.pipeline.incident_news import IncidentNews, Recovery, Trip
 from watchdog.pipeline.messenger import Messenger, describe_place
 from watchdog.rules import Check, format_labels, render_summary
-from watchdog.rules.state_machine import MachineState, StateKey, Transition
+from watchdog.rules.state_machine import MachineState, StateKey, Transition, excess_of
 
 RunQuery = Callable[[str, str, Millis], Sequence[Mapping[str, object]]]
 """(text, target, now): what the templates of Prometheus's alerts may ask."""
@@ -120,11 +120,6 @@ def describe_recovery(check: Check, change: Transition, verdict: Verdict, config
         "" if worst is None else format_value(worst, check.unit),
         change.machine.excess,
     )
-
-
-def excess_of(value: float | None, limit: float | None) -> float:
-    """How far beyond the limit: what tells the worst of several from the others."""
-    return 0.0 if value is None or limit is None else abs(value - limit)
 
 
 def plan_at_work_for(check: Check, config: Config, journal: Journal, incident: int) -> str | None:
