@@ -217,6 +217,8 @@ class Daemon:
         sd_notify.notify("READY=1", self._reloader.systemd_status())
         counts = map(len, (self.config.sources, self.config.kpis, self.config.rules, self.config.plans))
         log.info("watching: %d sources, %d KPIs, %d rules, %d plans", *counts)
+        if not self.config.rules:
+            log.warning("nothing is judged: there is no rule")
 
     async def stop(self) -> None:
         """What is started is finished and written down; the rest is left to the next start."""

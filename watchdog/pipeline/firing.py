@@ -159,18 +159,23 @@ class FiringNews:
     def tell_still_firing(self, tx: Transaction, silence: Suppression, why: str, now: Millis) -> set[str]:
         """A silence is over, `why` says how: people hear what fires all the same. Returns the channels that hear.
 
-        What tripped since its time was over has been told."""
+        What tripped since its time was over has been told: whoever heard that knows that it is over."""
         rule, _, of = silence.subject.partition("@")
         told: set[str] = set()
         for target in [of] if of else self._config.targets_of(rule):
             incident = self._journal.incidents.find_open(target)
             if incident is None or (rule, target) not in self._config.rules_by_target:
                 continue
-            firing = [
+            loud = [
                 one
                 for one in list_firing(self._config, self._machines, self._journal, incident)
-                if one.check.rule == rule and one.since < silence.until and not self._is_silenced(one.check, now)
+                if one.check.rule == rule and not self._is_silenced(one.check, now)
             ]
+            firing = [one for one in loud if one.since < silence.until]
+            heard = self._config.rule(rule, target).notify
+            for one in loud:
+                if one.since >= silence.until:
+                    told.update(self._messenger.channels_for(one.check.level, heard))
             if not firing:
                 continue
             news = IncidentNews(
