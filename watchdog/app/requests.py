@@ -357,11 +357,10 @@ class RequestHandler:
         """The same words in the log, in the timeline and in the chat."""
         if incident is None and (current := self._journal.incidents.find_open(target)) is not None:
             incident = current.id
-        log.warning("%s: %s (%s)", target, title, reason)
+        about = f"{target}: {title}" if target else title
+        log.warning("%s (%s)", about, reason)
         tx.timeline.add_event(kind, f"{title}: {reason}", now, incident=incident, run=run, target=target)
-        message = Message(
-            "info", f"{target}: {title}", (reason,), incident, filter_severity="warn", opens=opens, ends=ends
-        )
+        message = Message("info", about, (reason,), incident, filter_severity="warn", opens=opens, ends=ends)
         self._pipeline.incident_manager.notify(tx, message, now, without=without)
 
     # ─ targets ─
