@@ -345,3 +345,12 @@ def test_the_present_state_of_an_incident_is_what_fires_now(harness: PipelineHar
     assert (
         harness.pipeline.incident_manager.firing.describe_incident(1, "pager", harness.now) is None
     )  # it is over, and nothing of it arrived
+
+
+def test_two_silences_of_a_rule_that_end_at_once_tell_once_what_still_fires(harness: PipelineHarness) -> None:
+    silence(harness)
+    silence(harness, "slow@bot")
+    harness.rounds(5, tick_age=30)
+    expire(harness)
+
+    assert harness.message_titles("pager").count(END) == 1

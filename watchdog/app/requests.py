@@ -357,12 +357,11 @@ class RequestHandler:
         """The same words in the log, in the timeline and in the chat."""
         if incident is None and (current := self._journal.incidents.find_open(target)) is not None:
             incident = current.id
-        log.warning("%s: %s (%s)", target, title, reason)
+        about = f"{target}: {title}" if target else title
+        log.warning("%s (%s)", about, reason)
         tx.timeline.add_event(kind, f"{title}: {reason}", now, incident=incident, run=run, target=target)
         severity: Severity = "warn" if opens else "info"  # until it ends, less is done or told than the files say
-        message = Message(
-            severity, f"{target}: {title}", (reason,), incident, filter_severity="warn", opens=opens, ends=ends
-        )
+        message = Message(severity, about, (reason,), incident, filter_severity="warn", opens=opens, ends=ends)
         self._pipeline.incident_manager.notify(tx, message, now, without=without)
 
     # ─ targets ─

@@ -152,6 +152,8 @@ class FiringNews:
         self._machines = machines
         self._is_silenced = is_silenced
         self._describe_left = describe_left
+        self._told_at: tuple[Millis, set[tuple[str, str, Labels]]] = 0, set()
+        """What was told at the end of a silence, and when: two may end at once."""
 
     def _describe(self, one: Firing, incident: Incident, how: str, now: Millis) -> Trip:
         return describe_firing(one, self._config, self._journal, incident, self._query, how, now)
@@ -162,6 +164,9 @@ class FiringNews:
         What tripped since its time was over has been told: whoever heard that knows that it is over."""
         rule, _, of = silence.subject.partition("@")
         told: set[str] = set()
+        if self._told_at[0] != now:
+            self._told_at = now, set()
+        already = self._told_at[1]
         for target in [of] if of else self._config.targets_of(rule):
             incident = self._journal.incidents.find_open(target)
             if incident is None or (rule, target) not in self._config.rules_by_target:
@@ -171,13 +176,14 @@ class FiringNews:
                 for one in list_firing(self._config, self._machines, self._journal, incident)
                 if one.check.rule == rule and not self._is_silenced(one.check, now)
             ]
-            firing = [one for one in loud if one.since < silence.until]
+            firing = [one for one in loud if one.since < silence.until and (rule, target, one.labels) not in already]
             heard = self._config.rule(rule, target).notify
             for one in loud:
                 if one.since >= silence.until:
                     told.update(self._messenger.channels_for(one.check.level, heard))
             if not firing:
                 continue
+            already |= {(rule, target, one.labels) for one in firing}
             news = IncidentNews(
                 [self._describe(one, incident, "still fires after its silence", now) for one in firing],
                 notes=(f"was silenced by {silence.who}; {why}",),
