@@ -144,6 +144,7 @@ class Daemon:
                 notify_pending=lambda: self._loop.call_soon_threadsafe(self.outbox.notify_pending),
                 inspector=self._inspector,
                 standing=self._standing,
+                journal_health=self.journal_health,
             )
         )
         self.request_handler = RequestHandler(self.pipeline, self.journal, self._standing.changes)
