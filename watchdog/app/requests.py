@@ -357,7 +357,7 @@ class RequestHandler:
         """The same words in the log, in the timeline and in the chat."""
         if incident is None and (current := self._journal.incidents.find_open(target)) is not None:
             incident = current.id
-        log.warning("%s: %s (%s)", target, title, reason)
+        tx.on_commit(log.warning, "%s: %s (%s)", target, title, reason)
         tx.timeline.add_event(kind, f"{title}: {reason}", now, incident=incident, run=run, target=target)
         message = Message(
             "info", f"{target}: {title}", (reason,), incident, filter_severity="warn", opens=opens, ends=ends
