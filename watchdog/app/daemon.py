@@ -17,6 +17,7 @@ from watchdog.app.ended_topics import tell_ended
 from watchdog.app.failing_rounds import FailingRounds
 from watchdog.app.journal_health import JournalHealth
 from watchdog.app.latch_watch import LatchWatch
+from watchdog.app.lost_journal import tell_lost
 from watchdog.app.own_journal import make_own
 from watchdog.app.periodic import run_periodically
 from watchdog.app.reload import WATCH_INTERVAL, Reloader
@@ -94,7 +95,7 @@ class Daemon:
         try:
             # The loop stands still while it waits for somebody else's transaction: not for long.
             self.journal = open_journal(self.config.state, busy_timeout=3.0)
-            self.configuration = make_own(self.journal, self._lock, path, self.config.state, environ, self.clock())
+            self.configuration = make_own(self.journal, self._lock, path, self.config, environ, self.clock())
             self.telemetry = Telemetry(__version__)
             self._standing = StandingWatch(
                 self.journal, self._executor, lambda: self.config.targets, clock, self._plan_now
@@ -206,6 +207,7 @@ class Daemon:
             self.rollback.start_target(target)
         self.outbox.resume(self.clock())
         self._tasks.append(asyncio.create_task(self.outbox.run(), name="outbox"))
+        tell_lost(self.journal, self._notify)
         self._reload_guard.tell_start(self.config, self._notify)
         tell_ended(self.journal, self.config, self._reloader.problems, self._notify, is_start=True)
         self._sampler.apply(self.config.sources)

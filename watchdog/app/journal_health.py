@@ -18,6 +18,8 @@ from watchdog.journal.storage import Journal
 from watchdog.journal.topics import DISK
 from watchdog.notifiers.outbox import OutboxSender
 
+ALARM_FILE = "journal.alarm"
+
 
 class JournalHealth:
     def __init__(
@@ -36,7 +38,7 @@ class JournalHealth:
         self._failure: JournalUnavailableError | None = None
         """Of the outage under way."""
         self._alarm_task: asyncio.Task[None] | None = None
-        self._alarm_file = lock.folder / "journal.alarm"
+        self._alarm_file = lock.folder / ALARM_FILE
         """There from an alarm to its end, which the journal may not take; where the disk takes nothing, nor does it take this."""
         self._alarm_raised = self._alarm_file.exists()
         # What is full from the start is told of as well, and what an earlier process has told of and is not full any more.
