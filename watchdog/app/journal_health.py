@@ -81,7 +81,8 @@ class JournalHealth:
         if self._outage.should_notify(monotonic):
             self._alarm(
                 "the watchdog cannot act: its journal takes nothing",
-                f"{self._journal.location}: {self._outage.reason}; repairs and halts wait until then",
+                f"{self._journal.location}: {self._outage.reason}; what rules start waits until then, "
+                "and a halt by hand does not: trading-watchdog rollback HALT --yes",
             )
 
     def ensure_well(self) -> None:
