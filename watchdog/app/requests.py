@@ -358,7 +358,7 @@ class RequestHandler:
         if incident is None and (current := self._journal.incidents.find_open(target)) is not None:
             incident = current.id
         about = f"{target}: {title}" if target else title
-        log.warning("%s (%s)", about, reason)
+        tx.on_commit(log.warning, "%s (%s)", about, reason)
         tx.timeline.add_event(kind, f"{title}: {reason}", now, incident=incident, run=run, target=target)
         severity: Severity = "warn" if opens else "info"  # until it ends, less is done or told than the files say
         message = Message(severity, about, (reason,), incident, filter_severity="warn", opens=opens, ends=ends)

@@ -345,7 +345,7 @@ class Pipeline:
             if blind != self._blindness.reported:
                 record_blind(tx, self.incident_manager, blind, now)
             for message in source_news:
-                log.warning("%s: %s", message.title, "; ".join(message.lines))
+                tx.on_commit(log.warning, "%s: %s", message.title, "; ".join(message.lines))
                 self.incident_manager.notify(tx, message, now)
             tx.machines.save_machines(states)
             affected = set(news := self.incident_manager.record_changes(tx, changes, now, is_blind=blind))
