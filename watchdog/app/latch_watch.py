@@ -127,7 +127,7 @@ class LatchWatch:
         self, tx: Transaction, name: str, new: Sequence[HeldLook], cause: Sequence[str], next_line: str
     ) -> None:
         plans = ", ".join(dict.fromkeys(look.held.run.plan for look in new))
-        lines = [f"{look.held.step.say}: now {'; '.join(look.other)}" for look in new]
+        lines = [f"{look.held.step.say}: {_say_now(look.other)}" for look in new]
         for line in lines:
             self._add_event(tx, name, "undone", f"undone: {line}{f' ({cause[0]})' if cause else ''}")
         said = "; ".join([*lines, *cause])
@@ -198,7 +198,7 @@ class LatchWatch:
             return
         title = f"{name}: {plan} does not put it back any more"
         lines = [f"it did {MAX_KEPT} times within the hour, and each time somebody undid it"]
-        lines += [f"{look.held.step.say}: now {'; '.join(look.other)}" for look in kept]
+        lines += [f"{look.held.step.say}: {_say_now(look.other)}" for look in kept]
         self._add_event(tx, name, "given up", f"{title}: {'; '.join(lines)}")
         tx.on_commit(log.critical, "%s: %s", title, "; ".join(lines))
         self._notify(Message("crit", title, tuple(lines), self._incident(name), opens=(held_topic(name),)))
@@ -215,3 +215,8 @@ def _look(held: Sequence[HeldStep], executor: Executor, since: Millis) -> _Findi
     looks = look_at_held(held, executor)
     new = [look.held for look in looks if look.other and look.held.step.undone is None]
     return _Findings(looks, find_cause(new, executor, since) if new else ())
+
+
+def _say_now(other: Sequence[str]) -> str:
+    """``now TRADING = True``; a text that says so itself is not told to."""
+    return "; ".join(text if " now " in text else f"now {text}" for text in other)
