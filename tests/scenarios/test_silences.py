@@ -290,6 +290,16 @@ def test_a_critical_incident_that_nobody_acknowledges_is_told_again_more_and_mor
     assert 6 <= len(reminders(harness)) <= 8  # then once a day
 
 
+def test_a_reminder_without_data_says_how_bad_it_was(harness: PipelineHarness) -> None:
+    harness.rounds(2, tick_age=30)
+    harness.rounds(2, tick_age=25)
+    harness.lost_sources = {"bot"}
+    pass_hours(harness, 1.1)
+
+    (title,) = reminders(harness)
+    assert "was 30 s at worst, while it could be seen" in said(harness, title, "pager")
+
+
 def acknowledge(harness: PipelineHarness) -> None:
     harness.requests.acknowledge(1, "ann", None, harness.now)
 

@@ -64,9 +64,10 @@ def describe_firing(
         target=check.target,
     )
     lasting = now - one.since
-    return describe_trip(
-        check, verdict, lasting, (f"fires for {format_duration(lasting)}",), config, journal, incident, query, now
-    )._replace(how=how)
+    beside = [f"fires for {format_duration(lasting)}"]
+    if machine.outcome in ("nodata", "error") and machine.worst is not None:
+        beside.append(f"was {format_value(machine.worst, check.unit)} at worst, while it could be seen")
+    return describe_trip(check, verdict, lasting, beside, config, journal, incident, query, now)._replace(how=how)
 
 
 def describe_trip(
