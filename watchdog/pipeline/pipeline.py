@@ -197,7 +197,10 @@ class Pipeline:
         parts = (self._blindness, self.unseen, self.baselines, self.source_reports, self._peak_recorder)
         for part in (*parts, self._born_counters):
             part.shift(step)
-        self._standstill = self._standstill and self._standstill.shift(step)
+        # What was written ahead of a step forward looks as old as after a sleep.
+        self._standstill = (
+            Standstill(now - step, now) if step > 0 else self._standstill and self._standstill.shift(step)
+        )
         self._reset_trackers()
 
     @property
