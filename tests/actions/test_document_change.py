@@ -117,3 +117,34 @@ def test_an_alias_is_told_wherever_it_stands() -> None:
         "+b.x: 2",
     ]
     assert change("c.yaml", "? [1, 2]\n: 3\n", "? [1, 2]\n: 4\n") == ['-"[1, 2]": 3', '+"[1, 2]": 4']
+
+
+def test_of_a_secret_in_code_nothing_is_told_not_even_a_digest() -> None:
+    old = b'URL = "postgres://bot:hunter2@db/x"\nTOKEN = "x"\n'
+
+    assert describe_change(old, b'URL = ""\nTOKEN = "x"\n', "config.py").splitlines()[2:] == [
+        '-URL = "postgres://***@db/x"',
+        '+URL = ""',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("c.yaml", "env:\n- name: API_KEY\n  value: hunter2\n- {name: PASSWORD, value: hunter2}\n"),
+        ("c.json", '{"env": [{"name": "API_KEY", "value": "hunter2"}, {"key": "secret", "Value": "hunter2"}]}'),
+        ("c.toml", '[[env]]\nname = "API_KEY"\nvalue = "hunter2"\n'),
+        ("c.py", 'SECRET = (\n    "hunter2"\n)\nKEYS = [\n    "a",\n    "hunter2",\n]\n'),
+        ("c.py", 'os.environ.setdefault("API_KEY", "hunter2")\n'),
+        ("c.py", 'URL = "https://api.example.org/x?live=1&token=hunter2"\n'),
+        ("run.sh", "curl -u bot:hunter2 https://api.example.org\n"),
+    ],
+)
+def test_a_secret_that_is_named_beside_itself_is_not_told(name: str, text: str) -> None:
+    assert "hunter2" not in describe_change(text.encode(), None, name)
+
+
+def test_what_a_member_calls_itself_hides_no_other_value() -> None:
+    old = b'{"env": [{"name": "LIVE", "value": "yes"}]}'
+
+    assert '-env[0].value: "yes"' in describe_change(old, b'{"env": [{"name": "LIVE", "value": "no"}]}', "c.json")

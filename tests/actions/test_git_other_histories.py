@@ -186,6 +186,16 @@ def test_the_newest_of_several_is_the_one_that_counts(repo: GitRepo) -> None:
     assert "666" not in repo.read("config.py")
 
 
+def test_a_squash_counts_and_not_the_pick_that_was_taken_back_before_it(repo: GitRepo) -> None:
+    pick(repo)
+    repo.git("revert", "--no-edit", "HEAD")
+    squash(repo)
+    apply_step(make_revert_step(repo))
+
+    assert "666" not in repo.read("config.py")
+    assert not (repo.path / "new.py").exists()
+
+
 @pytest.mark.parametrize("at", ["main", "v1"])
 def test_what_is_merged_nowhere_is_not_deployed_and_never_so_already(repo: GitRepo, at: str) -> None:
     repo.git("reset", "-q", "--hard", at)
@@ -290,8 +300,50 @@ def test_where_nobody_knows_what_ran_before_such_a_merge_is_refused_with_the_rea
     assert step.findings()[0].kind == "unfit"
 
 
-def test_an_ordinary_merge_needs_no_reflog(repo: GitRepo) -> None:
-    repo.git("merge", "-q", "--no-ff", "-m", "Merge branch 'feature'", "feature")
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Merge main into feature",
+        "Merged main into feature",
+        "Merge origin/main into feature",
+        "Merge branch main into feature",
+        "Merge branch 'main' into 'feature'",
+        "Merge remote-tracking branch 'fork/main' into feature",
+        "Merge branch 'main' of example.org:a/bot into feature",
+    ],
+)
+def test_a_merge_of_main_is_known_however_it_is_worded(repo: GitRepo, words: str) -> None:
+    repo.git("switch", "-q", "feature")
+    repo.git("merge", "-q", "-m", words, "main")
+    repo.git("branch", "-f", "main", "HEAD")
+    repo.git("switch", "-q", "main")
+    shutil.rmtree(repo.path / ".git/logs")
+    with pytest.raises(ActionError, match=r"other way round .* are its second parent, "):
+        make_revert_step(repo, "HEAD").capture()
+
+
+def test_a_merge_of_main_and_another_branch_is_one_of_main(repo: GitRepo) -> None:
+    repo.git("switch", "-q", "-c", "other", "v1")
+    repo.commit("other", other__py="O = 1\n")
+    repo.git("merge", "-q", "-m", "Merge branches 'main' and 'feature' into other", "main", "feature")
+    repo.git("branch", "-f", "main", "HEAD")
+    repo.git("switch", "-q", "main")
+    shutil.rmtree(repo.path / ".git/logs")
+    with pytest.raises(ActionError, match="are one of its other parents, "):
+        make_revert_step(repo, "HEAD").capture()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Merge branch 'feature'",
+        "Merge pull request #3 from x/main",
+        "Merge main's new orders",
+        "Merge branch 'main' into main",
+    ],
+)
+def test_an_ordinary_merge_needs_no_reflog(repo: GitRepo, words: str) -> None:
+    repo.git("merge", "-q", "--no-ff", "-m", words, "feature")
     repo.git("tag", "v2-merge")
     shutil.rmtree(repo.path / ".git/logs")
     apply_step(make_revert_step(repo, "v2-merge"))

@@ -63,6 +63,18 @@ def test_what_fires_stands_above_what_is_well_and_asleep_or_unread_is_not_called
     assert any(line.split() == ["kpi", "pairs", "no", "rule", "judges", "it"] for line in lines)
 
 
+def test_for_how_long_there_is_no_data_counts_from_when_it_went(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    harness = PipelineHarness(tmp_path)
+    harness.rounds(60, equity=1_000)
+    harness.rounds(5, equity=float("nan"))
+
+    (line,) = [line for line in print_status(harness, monkeypatch, capsys) if "drawdown" in line and "crit" in line]
+    assert "crit no data for 4 s: " in line
+    harness.journal.close()
+
+
 def test_the_page_says_what_is_wrong_first_and_takes_no_label_for_its_own_words(tmp_path: Path) -> None:
     harness = PipelineHarness(tmp_path)
     harness.labelled_series = [("left", (("side", "<b>"),), 1.0), ("right", (("side", "<b>"),), 2.0)]

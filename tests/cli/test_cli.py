@@ -66,6 +66,23 @@ def test_a_wrong_unit_is_named_with_its_line_and_column(tmp_path: Path, capsys: 
     assert (error["line"], error["column"]) == (line, len(before) + 1)
 
 
+def test_a_configuration_without_a_rule_is_not_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "watchdog.yaml").write_text("sources: {host: {type: host}}\nstate: state\n")
+
+    assert main(["check", str(tmp_path)]) == 1
+    assert "nothing is judged, there is no rule: 1 source — " in capsys.readouterr().out
+    assert main(["check", "--json", str(tmp_path)]) == 1
+    assert json.loads(capsys.readouterr().out)["errors"] == []
+
+
+def test_a_file_of_kpis_alone_is_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "kpis.yaml").write_text("kpis: {x: {expr: x}}\n")
+
+    assert main(["check", str(tmp_path)]) == 0
+    assert "well: 1 KPI" in capsys.readouterr().out
+
+
 def test_a_missing_configuration_is_one_line_and_no_traceback(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import shutil
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
 import pytest
@@ -99,6 +101,45 @@ def test_every_command_does_without_an_extra_and_without_zone_files(folder: Path
     assert "Traceback" not in said, said[said.index("Traceback") :][:3000]
     assert "No module named" not in said
     assert said.count("\nexit ") == len(LINES)
+    assert "exit 0 check" in done.stdout
+
+
+def install_run_time(place: Path) -> Path:
+    """A virtual environment of the installed distributions that people get without any extra, and of no other. Its Python."""
+    venv.create(place, symlinks=True, with_pip=False)
+    (packages,) = (place / "lib").glob("python3.*/site-packages")
+    for name in run_time_closure() - {"trading-watchdog"}:
+        found = importlib.metadata.distribution(name)
+        base = Path(str(found.locate_file(""))).resolve()
+        for each in found.files or ():
+            here = Path(str(each.locate()))
+            if here.is_file() and base in here.resolve().parents and here.suffix != ".pyc":
+                (packages / each).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(here, packages / each)
+    (packages / "watchdog").symlink_to(Path(__file__).parents[2] / "watchdog")
+    return place / "bin" / "python"
+
+
+@pytest.mark.slow
+def test_a_real_environment_without_an_extra_has_all_that_every_command_needs(
+    folder: Path,  # noqa: F811
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    python = install_run_time(tmp_path_factory.mktemp("run-time"))
+    clean = {name: text for name, text in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+
+    def ask(program: str, *argv: str) -> subprocess.CompletedProcess[str]:
+        command = [str(python), "-B", "-c", program, *argv]
+        return subprocess.run(command, capture_output=True, text=True, env=clean, timeout=300, check=False)
+
+    assert ask("import pytest").returncode == 1
+    assert ask(EVERY_MODULE).stdout.splitlines() == [
+        *(f"{module} {missing}" for module, missing in OF_AN_EXTRA),
+        "all of them",
+    ]
+    done = ask(EVERY_COMMAND, str(folder), *LINES)
+    assert "Traceback" not in done.stderr, done.stderr[-3000:]
+    assert done.stdout.count("exit ") == len(LINES)
     assert "exit 0 check" in done.stdout
 
 

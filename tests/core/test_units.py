@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from watchdog.core.units import (
+    UNITS,
     Unit,
     format_apart,
     format_duration,
@@ -321,3 +322,16 @@ def test_json_has_no_number_that_json_has_not() -> None:
 def test_what_is_no_number_is_told_in_words(value: float, words: str, unit: str) -> None:
     assert format_value(value, unit) == words
     assert format_duration(value) == words
+
+
+@pytest.mark.parametrize("unit", [*UNITS, "USD"])
+@pytest.mark.parametrize("value", [1e16, 1e18, 1e307, 1e308, -1.7e308])
+def test_what_is_huge_is_short_and_not_infinite(value: float, unit: str) -> None:
+    assert "inf" not in format_value(value, unit)
+    assert len(format_value(value, unit)) < 20
+
+
+def test_huge_values_that_differ_are_told_apart() -> None:
+    for unit in (*UNITS, "USD"):
+        first, second = format_apart([1.2345e308, 1.2346e308], unit)
+        assert first != second or unit == "ratio"

@@ -17,6 +17,7 @@ import pytest
 from tests.crash import harness
 from watchdog.journal import off_record, open_journal
 from watchdog.journal.disk_reserve import DiskReserve
+from watchdog.journal.errors import JournalUnavailableError
 from watchdog.journal.lock import StateLock
 
 RULES = """\
@@ -189,6 +190,23 @@ def test_a_halt_acts_when_the_disk_is_full_and_the_reserve_is_gone(tmp_path: Pat
     in_fork(tmp_path, play)
 
 
+@pytest.mark.quick
+def test_an_outage_lasts_until_a_write_goes_through_and_not_until_the_lock_can_be_had(tmp_path: Path) -> None:
+    def play(place: Place) -> None:
+        place.prepare(reserve=False)
+        journal = open_journal(place.state)
+        place.fill()
+        with pytest.raises(JournalUnavailableError), journal.transaction() as tx:
+            tx.timeline.add_event("test", "x" * 65_536, 1)
+        for _ in range(3):
+            with pytest.raises(JournalUnavailableError):
+                journal.probe()
+        place.make_room()
+        journal.probe()
+
+    in_fork(tmp_path, play)
+
+
 def test_a_halt_acts_when_there_was_never_a_state_folder_and_no_inode_is_left_for_one(tmp_path: Path) -> None:
     def play(place: Place) -> None:
         taken = 0
@@ -279,7 +297,8 @@ def test_a_halt_that_was_killed_off_the_record_is_taken_in_as_far_as_it_came_and
 
 def test_a_folder_of_somebody_else_s_is_not_taken_for_a_note(tmp_path: Path) -> None:
     state = tmp_path / "state"
-    note = off_record.make_note(state, "full", 1)
+    lock = off_record.make_note(state, "full", 1)
+    note = lock.folder
     try:
         assert list(off_record._notes(state)) == [note]
         os.chown(note, 12_345, 12_345)
@@ -290,6 +309,7 @@ def test_a_folder_of_somebody_else_s_is_not_taken_for_a_note(tmp_path: Path) -> 
         note.chmod(0o700)
         assert list(off_record._notes(tmp_path / "other")) == []
     finally:
+        lock.release()
         shutil.rmtree(note)
 
 

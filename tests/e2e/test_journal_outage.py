@@ -67,3 +67,27 @@ def test_a_journal_that_is_moved_away_pages_before_the_watchdog_stops(harness: E
     assert dog.wait(90) != 0
     assert ["the watchdog stops" in message["text"] for message in slack.messages] == [True]
     assert "put it back, and start again" in harness.watchdog_log()
+
+
+def test_a_journal_that_is_gone_frees_no_bot_that_was_halted(harness: E2EHarness, slack: FakeSlack) -> None:
+    dog = harness.start_watchdog()
+    harness.wait_until_healthy()
+    for file in (harness.folder / "state").glob("journal.db*"):
+        file.unlink()
+    assert dog.wait(90) != 0
+
+    for _ in range(2):
+        dog = harness.start_watchdog()
+        harness.wait_until_healthy()
+        wait_until(lambda: any("begins with an empty one" in message["text"] for message in slack.messages))
+        dog.kill()
+        dog.wait(30)
+
+    texts = [message["text"] for message in slack.messages]
+    assert sum("begins with an empty one" in text for text in texts) == 1
+    assert not any("can be written again" in text for text in texts)
+    shell = sqlite3.connect(harness.folder / "state" / "journal.db")
+    assert [why for (why,) in shell.execute("SELECT latch_why FROM target WHERE latched IS NOT NULL")] == [
+        "the journal is gone: nobody knows whether it was halted before"
+    ]
+    shell.close()

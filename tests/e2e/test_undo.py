@@ -67,6 +67,9 @@ def test_a_daemon_that_hangs_is_fenced_off_and_the_plan_is_carried_out_without_i
     assert alive.returncode == 1
     assert "is alive" in alive.stderr
     dog.send_signal(signal.SIGSTOP)
+    unanswered = harness.run_cli("rollback", "halt", "--yes")
+    assert "does not answer, and nothing was done" in unanswered.stderr
+    assert "--takeover" in unanswered.stderr
 
     def taken() -> bool:
         done = harness.run_cli("rollback", "halt", "--takeover", "--yes")

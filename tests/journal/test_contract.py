@@ -248,6 +248,24 @@ def test_what_is_unavailable_is_not_damaged() -> None:
     assert not issubclass(JournalError, JournalUnavailableError)
 
 
+def test_only_what_is_written_down_is_logged_and_counted(implementation: Implementation, journal: Journal) -> None:
+    said: list[str] = []
+    with journal.transaction() as tx:
+        tx.on_commit(said.append, "outer")
+        with journal.transaction() as inner:
+            inner.on_commit(said.append, "inner")
+        assert said == []
+    assert said == ["outer", "inner"]
+
+    with suppress(ZeroDivisionError), journal.transaction() as tx:
+        tx.on_commit(said.append, "undone")
+        raise ZeroDivisionError
+    with implementation.held_by_another_program(), suppress(JournalUnavailableError), journal.transaction() as tx:
+        tx.on_commit(said.append, "not to be written")
+    write(journal, "afterwards")
+    assert said == ["outer", "inner"]
+
+
 def test_a_damaged_journal_is_refused_for_good(implementation: Implementation) -> None:
     journal = implementation.open()
     for number in range(200):

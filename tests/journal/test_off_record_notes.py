@@ -43,7 +43,8 @@ def journal(state: Path) -> Iterator[Journal]:
 
 def make_note(state: Path) -> Path:
     """As a halt leaves it that has come to its end."""
-    folder = off_record.make_note(state, "the disk is full", NOW)
+    lock = off_record.make_note(state, "the disk is full", NOW)
+    folder = lock.folder
     note = open_journal(folder)
     with note.transaction() as tx:
         run = tx.runs.queue_run(
@@ -61,6 +62,7 @@ def make_note(state: Path) -> Path:
         tx.targets.update_target("bot", latched=NOW, latch_why="freeze")
         tx.messages.enqueue(Message("crit", "halted", ("off",), opens=("latch of bot",)), ["chat"], NOW)
     note.close()
+    lock.release()
     return folder
 
 
@@ -196,8 +198,23 @@ def test_what_is_wrong_with_the_journal_itself_is_raised_and_the_note_stays(
     assert len(off_record.take_in(journal, state, NOW)) == 1
 
 
+def test_a_note_is_its_maker_s_from_the_first_moment(
+    journal: Journal, state: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever looks for notes ahead of its first step neither keeps the halt from running, nor tells people to remove it."""
+    lock = off_record.make_note(state, "the disk is full", NOW)
+
+    assert off_record.take_in(journal, state, NOW) == []
+
+    assert lock.is_held()
+    assert caplog.text == ""
+    lock.release()
+
+
 def test_a_note_that_never_came_to_a_run_is_removed_by_whoever_made_it(state: Path) -> None:
-    unused, used = off_record.make_note(state, "full", NOW), make_note(state)
+    lock, used = off_record.make_note(state, "full", NOW), make_note(state)
+    unused = lock.folder
+    lock.release()
 
     off_record.discard_unused(unused)
     off_record.discard_unused(used)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.pipeline_harness import START, PipelineHarness
+from tests.support.pipeline_harness import MAIN_YAML, START, PipelineHarness
 from watchdog.core.model import Labels, Sample
 from watchdog.core.telemetry import Telemetry
 from watchdog.journal.sqlite import SqliteJournal
@@ -89,6 +89,36 @@ def test_a_series_that_was_left_out_for_a_read_is_not_born_anew(harness: Pipelin
 def test_a_reload_makes_nothing_new(harness: PipelineHarness) -> None:
     bring(harness, {OTHER: 3, TIMEOUT: 100}, 3)
     harness.reload(BORN.replace("above: 50", "above: 51"))
+    bring(harness, {OTHER: 3, TIMEOUT: 100}, 3)
+
+    assert not harness.is_firing("burst")
+
+
+def test_over_a_reload_that_leaves_the_source_alone_it_is_watched_on(harness: PipelineHarness) -> None:
+    bring(harness, {OTHER: 3}, 3)
+    harness.reload(BORN.replace("above: 50", "above: 51"))
+    bring(harness, {OTHER: 3, TIMEOUT: 100}, 2)
+
+    assert harness.is_firing("burst")
+
+
+def test_what_a_reload_begins_to_look_at_was_there_before(harness: PipelineHarness) -> None:
+    bring(harness, {OTHER: 3}, 3)
+    harness.reload(RULES.replace("BORN", ""))
+    bring(harness, {OTHER: 3, TIMEOUT: 100}, 3)
+    harness.reload(BORN)
+    bring(harness, {OTHER: 3, TIMEOUT: 100, (("reason", "late"),): 70}, 3)
+    assert not harness.is_firing("burst")
+
+    bring(harness, {OTHER: 3, TIMEOUT: 100, (("reason", "later"),): 70}, 3)
+    assert harness.is_firing("burst")
+
+
+def test_of_a_source_that_a_reload_changes_nobody_knows_what_was_there(harness: PipelineHarness) -> None:
+    bring(harness, {OTHER: 3}, 3)
+    main = MAIN_YAML.replace("every: 1s", "every: 2s", 1)
+    assert main != MAIN_YAML
+    harness.reload(BORN, main)
     bring(harness, {OTHER: 3, TIMEOUT: 100}, 3)
 
     assert not harness.is_firing("burst")

@@ -135,6 +135,21 @@ def test_a_bot_that_slept_as_well_may_tick_before_its_freshness_trips(tmp_path: 
     assert [rule for rule in FRESHNESS_RULES if harness.is_firing(rule)] == [*FRESHNESS_RULES]
 
 
+def test_a_bot_that_ticks_seldom_is_not_stale_because_the_clock_was_set_forward(tmp_path: Path) -> None:
+    harness = PipelineHarness(tmp_path, AGES)
+    ticked = harness.now
+    for _ in range(10):
+        harness.round(**ages(harness, ticked))
+    harness.set_clock(HOUR)
+    for _ in range(40):
+        harness.round(**ages(harness, ticked))  # by the clock as it was
+        assert not [rule for rule in FRESHNESS_RULES if harness.is_firing(rule)]
+    ticked = harness.now
+    for _ in range(50):
+        harness.round(**ages(harness, ticked))
+    assert not [rule for rule in FRESHNESS_RULES if harness.is_firing(rule)]
+
+
 @pytest.mark.parametrize(("asleep", "after"), [(65, 65), (8 * 3_600, 71)])
 def test_a_bot_that_does_not_wake_up_is_told_after_the_age_that_is_allowed(
     tmp_path: Path, asleep: int, after: int

@@ -123,6 +123,26 @@ def test_a_halt_that_lets_nothing_follow_overtakes_for_good(harness: RollbackHar
     assert harness.config_values() == {"TRADING": "False", "FEATURE": "False", "MODEL": "2"}
 
 
+def test_a_latch_that_comes_into_the_journal_with_a_halt_that_has_ended_overtakes_a_repair_under_way(
+    harness: RollbackHarness,
+) -> None:
+    """As one does that was carried out off the record."""
+    run = prepare(harness).queue_run()
+
+    async def play() -> None:
+        harness.start_targets()
+        await harness.advance_until(lambda: len(harness.applied_steps) == 2)
+        with harness.journal.transaction() as tx:
+            tx.targets.update_target("bot", latched=harness.now, latch_why="halt halt")
+        await harness.advance_until_ended(run)
+        await harness.stop()
+
+    asyncio.run(play())
+
+    assert (harness.get_run(run).outcome, harness.get_run(run).reason) == ("overtaken", "latched meanwhile: halt halt")
+    assert harness.config_values() == {"TRADING": "False", "FEATURE": "False", "MODEL": "2"}
+
+
 def test_a_halt_for_risk_overtakes_the_repair_that_goes_on_behind_another_one(harness: RollbackHarness) -> None:
     run, safe = prepare(harness).queue_run(), harness.queue_run("safe", by="rule streak")
 

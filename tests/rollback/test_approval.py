@@ -55,7 +55,7 @@ def test_a_repair_that_needs_approval_says_what_it_would_do_and_begins_when_a_pe
     (page,) = [page for page in harness.critical_messages() if "waits" in page]
     assert f"trading-watchdog approve {number}" in page
     assert "set FEATURE = false in config.py" in page
-    assert "30 s" in page
+    assert "without an answer within 30 s the halt runs" in page
 
 
 def test_a_denied_repair_touches_nothing_latches_nothing_and_uses_up_nothing(harness: RollbackHarness) -> None:

@@ -72,6 +72,19 @@ def test_a_stage_during_which_a_rule_trips_is_taken_back_and_the_target_is_latch
     assert any("stage trading goes back" in page for page in harness.critical_messages())
 
 
+def test_a_stage_that_found_all_as_it_wants_it_is_not_said_to_be_taken_back(harness: RollbackHarness) -> None:
+    number = queue_recovery(harness, recover=[STAGES[1]])
+    path = harness.folder / "bot" / "config.py"
+    path.write_text(path.read_text().replace("TRADING = False", "TRADING = True"))  # by who aborted the stage before
+    harness.tripped_rule = lambda: "drawdown"
+
+    harness.run_to_end()
+
+    assert harness.config_values()["TRADING"] == "True"
+    said = "stage trading: disproven: drawdown tripped; it had changed nothing, so nothing was taken back"
+    assert harness.get_run(number).reason == said
+
+
 def test_a_stage_that_cannot_be_proven_is_taken_back_with_its_restarts(harness: RollbackHarness) -> None:
     number = queue_recovery(harness)
     harness.condition_result = lambda _: None

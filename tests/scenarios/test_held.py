@@ -117,6 +117,19 @@ def test_a_reset_that_switches_trading_on_again_is_told_at_once_with_who_it_was(
     assert bot.config_values()["TRADING"] == "True"
 
 
+def test_another_file_in_its_place_is_told_in_one_sentence(make: Callable[..., HeldHarness]) -> None:
+    bot = make()
+    at = Path(bot.repo.path)
+    bot.set_trading("True")
+    (at / "config.py").rename(at / "live.py")
+    (at / "config.py").symlink_to("live.py")
+    bot.look()
+
+    assert bot.told(UNDONE)[0][0] == (
+        f"set TRADING = false in config.py: {at}/config.py now leads to {at}/live.py, where TRADING = True"
+    )
+
+
 def test_it_is_told_once_and_its_end_is_told(make: Callable[..., HeldHarness]) -> None:
     bot = make()
     bot.set_trading("True")

@@ -122,3 +122,10 @@ def test_many_that_are_no_longer_critical_are_one_message(harness: PipelineHarne
         "loss recovered on 40 targets",
     ]
     assert messages(harness)[-1][3][0].endswith("loss 6 % is not above 10 % (bot=bot00, source=bot)")
+
+
+def test_a_silence_that_speaks_of_many_bots_names_none_of_them_ahead_of_it(harness: PipelineHarness) -> None:
+    assert harness.requests.silence_rule("loss", 60_000, "ann: known", harness.now)[0]
+    assert harness.requests.silence_rule("loss", None, "ann: enough", harness.now)[0]
+
+    assert [title for _, title, _, _ in messages(harness)] == ["loss is not told for 1 m", "silence on loss ended"]

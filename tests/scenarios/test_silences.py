@@ -160,6 +160,51 @@ def test_what_trips_as_the_silence_is_over_is_told_once(harness: PipelineHarness
     assert titles == ["bot: slow tripped"]
 
 
+def test_who_hears_of_a_trip_as_the_silence_is_over_need_not_hear_of_its_end_behind_it(
+    harness: PipelineHarness,
+) -> None:
+    silence(harness)
+    harness.now += MINUTE - SECOND
+    harness.round(tick_age=30)
+    harness.requests.end_suppressions(harness.now)
+
+    assert harness.message_titles()[-1] == "bot: slow tripped"
+    events = harness.journal.query("SELECT text FROM event WHERE text LIKE '%silence on slow ended%'")
+    assert [row["text"] for row in events] == ["silence on slow ended: its time is over"]
+
+
+def test_a_halt_that_starts_in_a_silence_is_told_to_those_who_only_hear_what_is_critical(
+    harness: PipelineHarness,
+) -> None:
+    silence(harness, "drawdown")
+    harness.rounds(2, equity=800)
+
+    assert [run.plan for run in harness.runs] == ["halt"]
+    for channel in ("chat", "pager"):
+        assert harness.message_titles(channel)[-1] == "bot: halt starts"
+
+
+def test_a_repair_that_starts_in_a_silence_is_told_from_warnings_on(harness: PipelineHarness) -> None:
+    silence(harness, "errors")
+    harness.rounds(4, error_ratio=0.2)
+
+    assert [run.plan for run in harness.runs] == ["ladder"]
+    assert harness.message_titles()[-1] == "bot: ladder starts"
+    assert harness.message_titles("pager") == []
+
+
+@pytest.mark.parametrize("left", ["silence", "hold"])
+def test_that_less_is_told_or_done_is_a_warning_and_its_end_is_none(harness: PipelineHarness, left: str) -> None:
+    if left == "silence":
+        silence(harness, span=10 * SECOND)
+    else:
+        assert harness.requests.hold_target("bot", 10 * SECOND, "ann: known", harness.now)[0]
+    expire(harness, 11)
+
+    rows = harness.journal.query("SELECT severity, title FROM message WHERE channel = 'chat' ORDER BY id DESC LIMIT 2")
+    assert [row["severity"] for row in rows] == ["info", "warn"], [row["title"] for row in rows]
+
+
 def test_what_recovered_while_the_watchdog_was_down_is_not_said_to_fire(harness: PipelineHarness) -> None:
     silence(harness)
     harness.rounds(2, tick_age=30)
@@ -245,6 +290,16 @@ def test_a_critical_incident_that_nobody_acknowledges_is_told_again_more_and_mor
     assert 6 <= len(reminders(harness)) <= 8  # then once a day
 
 
+def test_a_reminder_without_data_says_how_bad_it_was(harness: PipelineHarness) -> None:
+    harness.rounds(2, tick_age=30)
+    harness.rounds(2, tick_age=25)
+    harness.lost_sources = {"bot"}
+    pass_hours(harness, 1.1)
+
+    (title,) = reminders(harness)
+    assert "was 30 s at worst, while it could be seen" in said(harness, title, "pager")
+
+
 def acknowledge(harness: PipelineHarness) -> None:
     harness.requests.acknowledge(1, "ann", None, harness.now)
 
@@ -300,3 +355,12 @@ def test_the_present_state_of_an_incident_is_what_fires_now(harness: PipelineHar
     assert (
         harness.pipeline.incident_manager.firing.describe_incident(1, "pager", harness.now) is None
     )  # it is over, and nothing of it arrived
+
+
+def test_two_silences_of_a_rule_that_end_at_once_tell_once_what_still_fires(harness: PipelineHarness) -> None:
+    silence(harness)
+    silence(harness, "slow@bot")
+    harness.rounds(5, tick_age=30)
+    expire(harness)
+
+    assert harness.message_titles("pager").count(END) == 1

@@ -51,7 +51,11 @@ def test_known_series_stay_wherever_they_stand_and_new_ones_beyond_the_cap_are_l
     assert cut is not None
     assert cut.dropped == {"series": 2}
     assert cut.metrics == {"trades"}
+    assert cut.text.startswith("2 samples left out: ")
     assert "max_series" in cut.text
+    _, next_cut = limiter.admit(read(9, 2, 1, 4), NOW + 1_000)
+    assert next_cut is not None
+    assert next_cut.text.startswith("1 sample left out: ")
 
 
 def test_the_same_read_is_cut_in_the_same_way_each_time() -> None:

@@ -199,9 +199,9 @@ class FlagAction(ActionModel):
     def deviations(self, captured: JsonObject) -> Mapping[str, str]:
         """Also where another file is meant by now: its values count, for the bot reads that one."""
         path = self._resolved_path()
-        where = (
-            "" if str(path) == captured["file"] else f"{Path(self.repo or '', self.file)} now leads to {path}, where "
-        )
+        name = Path(self.repo or "", self.file)
+        moved = f"{path} is now another file, where " if path == name else f"{name} now leads to {path}, where "
+        where = "" if str(path) == captured["file"] else moved
         try:
             content = atomic_file.read_bytes(path)
         except ActionError:

@@ -250,16 +250,18 @@ class ProcessAction(ActionModel):
             if finding.doubtful:
                 raise ActionError(_not_surely_gone(finding.doubtful))
             return "no process was running"
-        restarter = find_restarter(bots) if self._operation == "stop" else None
+        restarter = find_restarter(bots)
         tree = ProcessTree(bots, BotPlace(spec), left_over)
         killed = tree.end(self.grace / 1_000)
         names = f"process {bots[0].pid}" if len(bots) == 1 else f"processes {', '.join(str(each.pid) for each in bots)}"
         how = f"{'was' if len(bots) == 1 else 'were'} killed after {self.grace / 1_000:g} s" if killed else "ended"
         said = f"{names} {how}{_behind(finding.note, ' (', ')')}"
         self._remove_pid_file(spec, bots)
-        left = tree.left()
+        left, again = tree.left(), self._find_left(spec, restarter, finding.wrong)
         if self._operation == "stop":
-            left += self._find_left(spec, restarter, finding.wrong)
+            left += again
+        elif restarter and not again:
+            left.append(f"it had been started by {restarter}: see that it is not started twice")
         if not left:
             return said
         said = f"{said}, but {'; '.join(left)}"

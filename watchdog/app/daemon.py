@@ -17,6 +17,7 @@ from watchdog.app.ended_topics import tell_ended
 from watchdog.app.failing_rounds import FailingRounds
 from watchdog.app.journal_health import JournalHealth
 from watchdog.app.latch_watch import LatchWatch
+from watchdog.app.lost_journal import tell_lost
 from watchdog.app.own_journal import make_own
 from watchdog.app.periodic import run_periodically
 from watchdog.app.reload import WATCH_INTERVAL, Reloader
@@ -94,7 +95,7 @@ class Daemon:
         try:
             # The loop stands still while it waits for somebody else's transaction: not for long.
             self.journal = open_journal(self.config.state, busy_timeout=3.0)
-            self.configuration = make_own(self.journal, self._lock, path, self.config.state, environ, self.clock())
+            self.configuration = make_own(self.journal, self._lock, path, self.config, environ, self.clock())
             self.telemetry = Telemetry(__version__)
             self._standing = StandingWatch(
                 self.journal, self._executor, lambda: self.config.targets, clock, self._plan_now
@@ -144,6 +145,7 @@ class Daemon:
                 notify_pending=lambda: self._loop.call_soon_threadsafe(self.outbox.notify_pending),
                 inspector=self._inspector,
                 standing=self._standing,
+                journal_health=self.journal_health,
             )
         )
         self.request_handler = RequestHandler(self.pipeline, self.journal, self._standing.changes)
@@ -180,13 +182,8 @@ class Daemon:
             self.pipeline.store.series_key,
         )
         self._disruptions = Disruptions(
-            self.clock,
-            self.pipeline,
-            self.series_writer,
-            self._sampler,
-            self.request_handler,
-            self.journal_health,
-            self._notify,
+            *(clock, self.pipeline, self.series_writer, self._sampler, self.request_handler),
+            *(self.journal_health, self._notify),
         )
         self._sampler.notice_disruption = self._disruptions.notice
 
@@ -205,6 +202,7 @@ class Daemon:
             self.rollback.start_target(target)
         self.outbox.resume(self.clock())
         self._tasks.append(asyncio.create_task(self.outbox.run(), name="outbox"))
+        tell_lost(self.journal, self._notify)
         self._reload_guard.tell_start(self.config, self._notify)
         tell_ended(self.journal, self.config, self._reloader.problems, self._notify, is_start=True)
         self._sampler.apply(self.config.sources)
@@ -217,6 +215,8 @@ class Daemon:
         sd_notify.notify("READY=1", self._reloader.systemd_status())
         counts = map(len, (self.config.sources, self.config.kpis, self.config.rules, self.config.plans))
         log.info("watching: %d sources, %d KPIs, %d rules, %d plans", *counts)
+        if not self.config.rules:
+            log.warning("nothing is judged: there is no rule")
 
     async def stop(self) -> None:
         """What is started is finished and written down; the rest is left to the next start."""

@@ -114,7 +114,8 @@ class DeployWatch:
             new_to_us = target_state.head is None and target_state.invocation is None
             if not own_change and not new_to_us and (deployed or (restarted and not by_systemd)):
                 what = f"deployed {(snapshot.commit or '')[:10]} to" if deployed else "restarted"
-                log.info("%s: somebody else %s the bot: repairs wait, halts do not", target, what)
+                said = "%s: somebody else %s the bot: repairs wait, halts do not"
+                tx.on_commit(log.info, said, target, what)
                 tx.targets.update_target(target, unsettled=now)
                 tx.timeline.add_event("settling", f"somebody else {what} the bot", now, target=target)
         return (

@@ -18,6 +18,8 @@ from watchdog.journal.storage import Journal
 from watchdog.journal.topics import DISK
 from watchdog.notifiers.outbox import OutboxSender
 
+ALARM_FILE = "journal.alarm"
+
 
 class JournalHealth:
     def __init__(
@@ -33,8 +35,10 @@ class JournalHealth:
         self._journal, self._lock, self._outbox = journal, lock, outbox
         self._notify, self._clock, self._on_unusable = notify, clock, on_unusable
         self._outage = JournalOutage()
+        self._failure: JournalUnavailableError | None = None
+        """Of the outage under way."""
         self._alarm_task: asyncio.Task[None] | None = None
-        self._alarm_file = lock.folder / "journal.alarm"
+        self._alarm_file = lock.folder / ALARM_FILE
         """There from an alarm to its end, which the journal may not take; where the disk takes nothing, nor does it take this."""
         self._alarm_raised = self._alarm_file.exists()
         # What is full from the start is told of as well, and what an earlier process has told of and is not full any more.
@@ -52,6 +56,7 @@ class JournalHealth:
                 return True
             if self._outage.reason is not None:
                 take_in(self._journal, self._lock.folder, self._clock())
+            self._failure = None
             if self._outage.record_success() or self._alarm_raised:
                 lines = ("what was wanted meanwhile is done now",)
                 self._notify(Message("warn", "the journal can be written again", lines, filter_severity="crit"))
@@ -70,14 +75,20 @@ class JournalHealth:
 
     def record_failure(self, error: JournalUnavailableError) -> None:
         """The disk is full, reserve and all, or read-only, or a stranger holds the journal: said, and tried again."""
-        monotonic = time.monotonic()
+        monotonic, self._failure = time.monotonic(), error
         if self._outage.record_failure(error, monotonic):
             log.critical("the journal cannot be written: %s", self._outage.reason)
         if self._outage.should_notify(monotonic):
             self._alarm(
                 "the watchdog cannot act: its journal takes nothing",
-                f"{self._journal.location}: {self._outage.reason}; repairs and halts wait until then",
+                f"{self._journal.location}: {self._outage.reason}; what rules start waits until then, "
+                "and a halt by hand does not: trading-watchdog rollback HALT --yes",
             )
+
+    def ensure_well(self) -> None:
+        """Raises JournalUnavailableError from a failed write until a look has found that all is well."""
+        if self._failure is not None:
+            raise self._failure
 
     def describe_problem(self) -> str | None:
         """What is wrong; None when nothing is, or has not been for long."""

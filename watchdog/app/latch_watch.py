@@ -127,10 +127,11 @@ class LatchWatch:
         self, tx: Transaction, name: str, new: Sequence[HeldLook], cause: Sequence[str], next_line: str
     ) -> None:
         plans = ", ".join(dict.fromkeys(look.held.run.plan for look in new))
-        lines = [f"{look.held.step.say}: now {'; '.join(look.other)}" for look in new]
+        lines = [f"{look.held.step.say}: {_say_now(look.other)}" for look in new]
         for line in lines:
             self._add_event(tx, name, "undone", f"undone: {line}{f' ({cause[0]})' if cause else ''}")
-        log.critical("%s: what %s made safe is no longer so: %s", name, plans, "; ".join([*lines, *cause]))
+        said = "; ".join([*lines, *cause])
+        tx.on_commit(log.critical, "%s: what %s made safe is no longer so: %s", name, plans, said)
         title, topics = f"{name}: what {plans} made safe is no longer so", (held_topic(name),)
         self._notify(Message("crit", title, (*lines, *cause, next_line), self._incident(name), opens=topics))
 
@@ -138,7 +139,7 @@ class LatchWatch:
         lines = tuple(held.step.say for held in well)
         for line in lines:
             self._add_event(tx, name, "undone", f"so again: {line}")
-        log.warning("%s: what its latch holds is so again: %s", name, "; ".join(lines))
+        tx.on_commit(log.warning, "%s: what its latch holds is so again: %s", name, "; ".join(lines))
         title, topics = f"{name}: what its latch holds is so again", (held_topic(name),) if is_all else ()
         message = Message("info", title, lines, self._incident(name), filter_severity="crit", ends=topics)
         self._notify(message)
@@ -197,9 +198,9 @@ class LatchWatch:
             return
         title = f"{name}: {plan} does not put it back any more"
         lines = [f"it did {MAX_KEPT} times within the hour, and each time somebody undid it"]
-        lines += [f"{look.held.step.say}: now {'; '.join(look.other)}" for look in kept]
+        lines += [f"{look.held.step.say}: {_say_now(look.other)}" for look in kept]
         self._add_event(tx, name, "given up", f"{title}: {'; '.join(lines)}")
-        log.critical("%s: %s", title, "; ".join(lines))
+        tx.on_commit(log.critical, "%s: %s", title, "; ".join(lines))
         self._notify(Message("crit", title, tuple(lines), self._incident(name), opens=(held_topic(name),)))
 
     def _incident(self, name: str) -> int | None:
@@ -214,3 +215,8 @@ def _look(held: Sequence[HeldStep], executor: Executor, since: Millis) -> _Findi
     looks = look_at_held(held, executor)
     new = [look.held for look in looks if look.other and look.held.step.undone is None]
     return _Findings(looks, find_cause(new, executor, since) if new else ())
+
+
+def _say_now(other: Sequence[str]) -> str:
+    """``now TRADING = True``; a text that says so itself is not told to."""
+    return "; ".join(text if " now " in text else f"now {text}" for text in other)

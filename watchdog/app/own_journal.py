@@ -6,7 +6,9 @@ import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from watchdog.config import configuration_path, describe_foreign_state
+from watchdog.app.journal_health import ALARM_FILE
+from watchdog.app.lost_journal import is_lost, latch_all
+from watchdog.config import Config, configuration_path, describe_foreign_state
 from watchdog.core.errors import WatchdogError
 from watchdog.core.model import Millis
 from watchdog.journal.errors import JournalUnavailableError
@@ -16,13 +18,14 @@ from watchdog.journal.storage import Journal
 
 
 def make_own(
-    journal: Journal, lock: StateLock, path: Path, state: Path, environ: Mapping[str, str], now: Millis
+    journal: Journal, lock: StateLock, path: Path, config: Config, environ: Mapping[str, str], now: Millis
 ) -> str:
-    """From here on the journal in `state` belongs to the configuration at `path`, whose name in it is returned. What was done
+    """From here on the journal of `config` belongs to the configuration at `path`, whose name in it is returned. What was done
     off the record for it is taken in.
 
     Raises WatchdogError when it is another one's.
     """
+    state, lost = config.state, is_lost(journal, config.state)
     journal.fencing_lock = lock
     if journal.disk_reserve is not None:
         journal.disk_reserve.fill()
@@ -34,5 +37,10 @@ def make_own(
     ours = configuration_path(path)
     if known != ours:
         with journal.transaction() as tx:
+            if lost:
+                latch_all(tx, journal, config.targets, now)
             tx.provenance.save_configuration(ours, now)
+    if lost:  # what it cried of will never be told as being over
+        with contextlib.suppress(OSError):
+            (state / ALARM_FILE).unlink(missing_ok=True)
     return ours

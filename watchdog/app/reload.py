@@ -12,6 +12,7 @@ from pathlib import Path
 
 from watchdog.app.reload_guard import INSIST, Person, ReloadGuard
 from watchdog.config import Config, FileStats, describe_changes, load, stat_files
+from watchdog.config.inventory import count
 from watchdog.core.model import Message, NotifyFunction
 from watchdog.core.offload import DeadlineExceededError, StillBusyError, ThreadOffload
 from watchdog.core.telemetry import Telemetry, log
@@ -207,7 +208,7 @@ class Reloader:
         changed = describe_changes(old, config)
         self._apply_config(wanted, f"by {person.name}" if person is not None else "from the files")
         self._telemetry.reload_ok.set(1)
-        result = f"reloaded: {len(config.rules)} rules; {'; '.join(changed) or 'the files say the same'}"
+        result = f"reloaded: {count(len(config.rules), 'rule')}; {'; '.join(changed) or 'the files say the same'}"
         log.info("%s%s", result, f" (asked for by {person.name})" if person is not None else "")
         if self.problems or self.removals:
             title = "Configuration reloaded: the files are in force again"
@@ -229,8 +230,7 @@ class Reloader:
 
     def systemd_status(self) -> str:
         """The line that `systemctl status` shows."""
-        rules = len(self.config.rules)
-        text = f"STATUS=watching {rules} rule{'' if rules == 1 else 's'}"
+        text = f"STATUS=watching {count(len(self.config.rules), 'rule')}"
         if self.removals:
             return f"{text}; the files on disk would take away {summarize(self.removals)} and are not in force"
         return f"{text}; the files on disk have errors and are not in force" if self.problems else text

@@ -138,5 +138,13 @@ def _removed_message(title: str, missing: Sequence[str], fates: Mapping[str, str
 
 
 def _lines(removals: Sequence[Removal]) -> tuple[str, ...]:
+    """What several have for a reason stands once, above them."""
     more = len(removals) - _MAX_LINES
-    return (*map(str, removals[:_MAX_LINES]), *([f"and {more} more"] if more > 0 else []))
+    groups: dict[str, list[Removal]] = {}
+    for one in removals[:_MAX_LINES]:
+        groups.setdefault(one.why, []).append(one)
+    lines: list[str] = []
+    for why, group in groups.items():
+        is_shared = why and len(group) > 1
+        lines += [f"{why}:", *(one.what for one in group)] if is_shared else map(str, group)
+    return (*lines, *([f"and {more} more"] if more > 0 else []))

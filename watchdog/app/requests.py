@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Literal
 
 from watchdog.app import resume
-from watchdog.core.model import Message, Millis
+from watchdog.core.model import Message, Millis, Severity
 from watchdog.core.telemetry import log
 from watchdog.core.units import format_duration
 from watchdog.documents.problems import format_names, unknown_name
@@ -357,11 +357,11 @@ class RequestHandler:
         """The same words in the log, in the timeline and in the chat."""
         if incident is None and (current := self._journal.incidents.find_open(target)) is not None:
             incident = current.id
-        log.warning("%s: %s (%s)", target, title, reason)
+        about = f"{target}: {title}" if target else title
+        tx.on_commit(log.warning, "%s (%s)", about, reason)
         tx.timeline.add_event(kind, f"{title}: {reason}", now, incident=incident, run=run, target=target)
-        message = Message(
-            "info", f"{target}: {title}", (reason,), incident, filter_severity="warn", opens=opens, ends=ends
-        )
+        severity: Severity = "warn" if opens else "info"  # until it ends, less is done or told than the files say
+        message = Message(severity, about, (reason,), incident, filter_severity="warn", opens=opens, ends=ends)
         self._pipeline.incident_manager.notify(tx, message, now, without=without)
 
     # ─ targets ─

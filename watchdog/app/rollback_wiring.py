@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection
 
 from watchdog.app.deploy_watch import TargetInspector
+from watchdog.app.journal_health import JournalHealth
 from watchdog.app.standing_watch import StandingWatch
 from watchdog.core.executor import Executor
 from watchdog.core.model import Message, Millis, Uncounted
@@ -26,6 +27,7 @@ def make_rollback_context(
     notify_pending: Callable[[], object],
     inspector: TargetInspector,
     standing: StandingWatch,
+    journal_health: JournalHealth,
 ) -> RollbackContext:
     """See `RollbackContext` for each of them. `notify_pending`, from any thread: there may be messages to send."""
     journal = pipeline.journal
@@ -83,6 +85,8 @@ def make_rollback_context(
         list_label_sets=pipeline.list_label_sets,
         mute_rules=pipeline.mute_rules,
         hold_reason=lambda target: pipeline.incident_manager.hold_reason(target, clock()),
+        note_outage=journal_health.record_failure,
+        ensure_journaled=journal_health.ensure_well,
         backup_folder=pipeline.config.state / "backups",
         tripped_since=lambda target, since: tripped_since(pipeline.config, pipeline.machines, target, since),
     )

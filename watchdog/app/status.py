@@ -63,6 +63,7 @@ def build_status(
                 "outcome": machine.outcome,
                 "reason": machine.reason,
                 "since": machine.since,
+                "missing": machine.missing,
                 "aside": pipeline.unseen.aside_for(key.rule, key.target),
             }
             for key, machine in sorted(pipeline.machines.items())

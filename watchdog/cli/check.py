@@ -115,7 +115,7 @@ def check(options: argparse.Namespace) -> int:
                 "rules": [delay._asdict() | {"worst": delay.worst} for delay in late],
             }
         )
-        return 1 if problems or (checked is not None and not _counts(checked)) else 0
+        return 1 if problems or (checked is not None and _judges_nothing(checked)) else 0
     if neighbours:
         print_line(
             f"note: read together with {format_names(neighbours)}, for what is defined there; --alone reads "
@@ -139,7 +139,7 @@ def check(options: argparse.Namespace) -> int:
         print_line(_summary(checked))
     if problems:
         print_line(f"{len(problems)} error{'s' if len(problems) > 1 else ''}", is_error=True)
-    return 1 if problems or (checked is not None and not _counts(checked)) else 0
+    return 1 if problems or (checked is not None and _judges_nothing(checked)) else 0
 
 
 def _ask_about(path: Path, told: Sequence[str]) -> dict[str, Series | str]:
@@ -246,9 +246,14 @@ def _summary(checked: Config) -> str:
     counts = ", ".join(_counts(checked))
     if not counts:
         return "nothing is there: no rule, no source, no target"
-    return (
-        f"well: {counts}" if checked.rules or not checked.sources else f"nothing is judged, there is no rule: {counts}"
-    )
+    if _judges_nothing(checked):
+        return f"nothing is judged, there is no rule: {counts} — write one into rules/, or is that folder not mounted?"
+    return f"well: {counts}"
+
+
+def _judges_nothing(checked: Config) -> bool:
+    """Files without `watchdog.yaml` may hold KPIs or plans alone: others use them."""
+    return not checked.rules and (bool(checked.sources) or not _counts(checked))
 
 
 def _counts(checked: Config) -> list[str]:

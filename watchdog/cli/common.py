@@ -119,8 +119,10 @@ def load_to_act(folder: Path) -> tuple[FileStats, Config]:
     return files, loaded
 
 
-def send_request(journal: Journal, kind: str, args: dict[str, Any], *, wait: float = 15.0) -> tuple[bool, str]:
-    """Leaves a request in the journal and waits for the daemon's answer. `wait`: for so many seconds."""
+def send_request(
+    journal: Journal, kind: str, args: dict[str, Any], *, wait: float = 15.0, cure: str = "see its log"
+) -> tuple[bool, str]:
+    """Leaves a request in the journal and waits for the daemon's answer. `wait`: for so many seconds. `cure`: where none comes."""
     with journal.transaction() as tx:
         request = tx.requests.add_request(kind, args, current_user(), time.time_ns() // 1_000_000)
     for _ in range(round(wait * 10)):
@@ -129,7 +131,7 @@ def send_request(journal: Journal, kind: str, args: dict[str, Any], *, wait: flo
         time.sleep(0.1)
     with journal.transaction() as tx:
         tx.requests.answer_request(request, False, "withdrawn: nobody answered", time.time_ns() // 1_000_000)
-    raise WatchdogError("the daemon does not answer — see its log; nothing was done")
+    raise WatchdogError(f"the daemon does not answer, and nothing was done — {cure}")
 
 
 def current_user() -> str:

@@ -160,7 +160,8 @@ def _run_request(options: argparse.Namespace, kind: str, args: dict[str, Any], q
             raise WatchdogError(f"process {lock.holder_pid()} is alive: it does it itself — leave --takeover away")
         return _run_without_daemon(options, lambda daemon: _answer_alone(daemon, kind, args), lock)
     confirm(options, question)
-    ok, text = send_request(journal, kind, args)
+    cure = "say it with --takeover, which ends it and does it without it" if kind == "rollback" else "see its log"
+    ok, text = send_request(journal, kind, args, cure=cure)
     if not ok:
         raise WatchdogError(text)
     run = int(text)

@@ -35,11 +35,13 @@ def halt_off_record(
     let_go_of_root(options.config, loaded.state, acts=True, writes=False)
     print_line(f"off the record: {why}", is_error=True)
     confirm(options, f"Run {options.plan} off the record?")
-    note = off_record.make_note(loaded.state, str(why), _now())
+    lock = off_record.make_note(loaded.state, str(why), _now())
+    note = lock.folder
     print_line(f"what is done stands in {note} until the journal can be written", is_error=True)
     try:
-        return run((files, dataclasses.replace(loaded, state=note)), StateLock(note))
+        return run((files, dataclasses.replace(loaded, state=note)), lock)
     finally:
+        lock.release()
         off_record.discard_unused(note)
         with contextlib.suppress(WatchdogError):
             journal = open_journal(loaded.state, migrate=False, busy_timeout=1.0)

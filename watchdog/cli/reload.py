@@ -33,7 +33,7 @@ def reload(options: argparse.Namespace) -> int:
     lock = StateLock(loaded.state)
     if lock.acquire():
         lock.release()
-        raise WatchdogError("no watchdog runs — it reads its files when it starts")
+        raise WatchdogError(f"no watchdog runs on {loaded.state} — it reads its files when it starts")
     ok, text = send_request(journal, RELOAD, {"yes": options.yes, "reason": options.reason}, wait=_WAIT)
     if options.json:
         print_json({"ok": ok, "text": text})

@@ -105,7 +105,8 @@ def _print_looks(options: argparse.Namespace, loaded: Config, looks: Sequence[So
     delivered = {series.name for look in looks for series in look.series}
     for metric, readers in undelivered.items():
         cure = suggest(metric, delivered)
-        print_line(f"no source delivers {metric}, which {', '.join(readers)} reads{f' — {cure}' if cure else ''}")
+        read = "reads" if len(readers) == 1 else "read"
+        print_line(f"no source delivers {metric}, which {', '.join(readers)} {read}{f' — {cure}' if cure else ''}")
     return all_up
 
 

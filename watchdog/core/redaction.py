@@ -59,6 +59,7 @@ _SHAPES = re.compile(
     | \b[0-9]{6,12}:[\w-]{30,}                                                           # a Telegram bot
     | (?<=/services/)[\w/-]{10,} | (?<=/webhooks/)[\w/-]{10,} | (?<=/bot)[0-9]{6,12}:[\w-]+
     | (?<=://)[^\s/@"'<>]{1,500}+(?=@)                                                   # user:password@
+    | (?<=[ ]-u[ ])[^\s:"']{1,100}+:[^\s"']+ | (?<=[ ]--user[ ])[^\s:"']{1,100}+:[^\s"']+    # curl -u user:password
     | \b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b                           # a UUID
     """,
     re.VERBOSE,
@@ -69,7 +70,7 @@ _NAME_AND_SIGN = re.compile(
     r"""
     (?P<name>(?P<quoted>"[^"\\\n]{1,100}+" | '[^'\\\n]{1,100}+') | (?<![\w.-])(?P<option>--?)?[A-Za-z_][\w.-]{0,100}+ )
     (?P<sign>\]?[ \t]*+(?::[ \t]*+[A-Za-z_][\w.]{0,40}+(?:\[[^\]\n]{0,60}+\])?[ \t]*+=(?!=)|[:=!]=|[:=](?!:))[ \t]*+
-        | (?(quoted)[ \t]++(?=["'])|(?!)) | (?(option)[ \t]++(?!-)|(?!)))
+        | (?(quoted)(?:[ \t]++|,[ \t]*+)(?=["'])|(?!)) | (?(option)[ \t]++(?!-)|(?!)))
     """,
     re.VERBOSE,
 )
@@ -77,12 +78,13 @@ _WRITTEN = re.compile(
     r"""
     [bBfFrRuU]{0,2}(?:\"{3}(?:(?!\"{3})[\s\S])*+(?:\"{3})? | '{3}(?:(?!'{3})[\s\S])*+(?:'{3})?
         | "(?:[^"\\\n]|\\.)*+"? | '(?:[^'\\\n]|\\.)*+'?)(?![^\s,;&}\])])
+    | \[[ \t]*+\n[^\]]{0,4000}+\] | \{[ \t]*+\n[^}]{0,4000}+\} | \([ \t]*+\n[^)]{0,4000}+\)
     | \[[^\]\n]*+\]? | \{[^}\n]*+\}? | \([^)\n]*+\)?
     | [^,;&}\])\n]++
     """,
     re.VERBOSE,
 )
-_LITERAL = re.compile(r"[bBfFrRuU]{0,2}[\"']|[-+]?[0-9]|[\[{(][^\n]*[\"'0-9]")
+_LITERAL = re.compile(r"[bBfFrRuU]{0,2}[\"']|[-+]?[0-9]|[\[{(](?:[ \t]*\n[^\"'0-9]*|[^\n]*)[\"'0-9]")
 _ENTROPY = 3.3
 """Bits a character, of twenty or so: what nobody has made up."""
 
@@ -123,7 +125,8 @@ def blot_text(text: str, *, is_code: bool = False, mark: Callable[[str], str] = 
         name = sign["name"].strip("\"'")
         if not is_secret_name(name) or (value := _WRITTEN.match(text, position)) is None:
             continue
-        if (is_code and not _LITERAL.match(value[0])) or blot_value(name, value[0]) != BLOT:
+        is_query = text[max(sign.start() - 1, 0)] in "?&"  # of an address, which is a text in code
+        if (is_code and not is_query and not _LITERAL.match(value[0])) or blot_value(name, value[0]) != BLOT:
             continue
         bare = value[0].rstrip()
         quote = bare[-1] if len(bare) > 1 and bare[-1] in "\"'" else ""

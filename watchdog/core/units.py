@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -15,6 +16,9 @@ Unit = str
 UNITS = ("count", "ratio", "percent", "bytes", "seconds", "currency")
 """`ratio` is raw 0..1 and `percent` raw 0..100; both are shown as %. `currency` is money without a name."""
 
+_MAX_FLOAT = sys.float_info.max
+_HUGE = 1e15
+"""From here on numbers are shown with an exponent, whatever they count."""
 _CURRENCY = re.compile(r"[A-Z]{3,5}")
 
 _DURATION_UNITS = {
@@ -122,7 +126,7 @@ def format_value(value: float | None, unit: Unit, figures: int = 3) -> str:
         return describe_not_finite(value)
     match unit:
         case "ratio":
-            return f"{_format_number(value * 100, figures)} %"
+            return f"{_format_number(max(-_MAX_FLOAT, min(_MAX_FLOAT, value * 100)), figures)} %"
         case "percent":
             return f"{_format_number(value, figures)} %"
         case "seconds":
@@ -132,7 +136,7 @@ def format_value(value: float | None, unit: Unit, figures: int = 3) -> str:
         case "count":
             return _format_number(value, figures)
     amount = _format_number(value, figures)
-    if not 0 < abs(_number(amount)) < 0.1:  # 0.00042 BTC is not nothing
+    if not 0 < abs(_number(amount)) < 0.1 and abs(value) < _HUGE:  # 0.00042 BTC is not nothing
         amount = f"{value:,.{figures - 1}f}"
     return amount if unit == "currency" else f"{amount} {unit}"
 
@@ -170,6 +174,8 @@ def _format_seconds(value: float, figures: int) -> str:
         number = _format_number(value / size, figures)
         if abs(_number(number)) < most:
             return f"{number} {name}"
+    if abs(value) >= _HUGE:
+        return f"{_format_number(value, figures)} s"
     if figures == 3:
         return format_duration(value * 1_000)
     decimals = max(0, figures - 4)
@@ -183,7 +189,7 @@ def _format_seconds(value: float, figures: int) -> str:
 
 def _format_number(value: float, figures: int = 3) -> str:
     """So many figures or one more, no trailing zeros, thousands set apart; an exponent only where nothing else would be left."""
-    if value == 0 or abs(value) >= 1e15 or abs(value) < 1e-9:
+    if value == 0 or abs(value) >= _HUGE or abs(value) < 1e-9:
         return f"{value:.{figures}g}"
     digits = max(0, figures - 1 - math.floor(math.log10(abs(value))))
     text = f"{value:,.{digits}f}" if abs(value) >= 10_000 else f"{value:.{min(digits, figures + 6)}f}"

@@ -17,6 +17,7 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -34,6 +35,7 @@ from watchdog.host.process_table import (
     read_words,
 )
 from watchdog.host.trust import user_name
+from watchdog.host.wrapper_script import MAX_SCRIPT, SHELLS, UNKNOWN, StartedCommand, list_started
 
 MARKER = "TRADING_WATCHDOG_BOT"
 """Variable of every bot that we start, and of all that it starts: the full path of its pid file."""
@@ -114,9 +116,9 @@ class BotPlace:
 
     @cached_property
     def commands(self) -> Sequence[tuple[str, ...]]:
-        """The command, and what it comes to once a wrapper (``nohup``, ``uv run``, ``sh -c``) is gone."""
+        """The command, and what it comes to once a wrapper (``nohup``, ``uv run``, ``sh -c``, a script's ``exec``) is gone."""
         command = tuple(self.spec.command)
-        found = [command]
+        found = [command, *(each.words for each in self._started if each.is_it)]
         if len(command) == 3 and command[1] == "-c" and not _SHELL_WORDS.search(command[2]):
             try:
                 command = tuple(shlex.split(command[2]))
@@ -127,9 +129,27 @@ class BotPlace:
         return [each for each in (*found, *(command[n:] for n in starts)) if each]
 
     @cached_property
+    def _started(self) -> Sequence[StartedCommand]:
+        """What the command starts when it is a shell's text or script."""
+        command = tuple(self.spec.command)
+        program = self._program(command[0]) if command else None
+        shell = program and (program if _family(program) in SHELLS else _interpreter(program))
+        if not program or not shell or _family(shell) not in SHELLS:
+            return ()
+        text, rest = _read_script(program), command[1:]
+        if shell == program:
+            options = tuple(takewhile(lambda word: word.startswith("-"), rest))
+            rest = rest[len(options) :]
+            is_text = any(re.fullmatch("-[a-z]*c", each) for each in options)
+            text = "" if not rest else rest[0] if is_text else _read_script(_full_path(rest[0], self.folder))
+            rest = rest[2 if is_text else 1 :]
+        return list_started(text, rest, self.spec.env)
+
+    @cached_property
     def files(self) -> Mapping[str, str]:
         """Words of the command that name files, to their full paths; of a link its own."""
-        words = {word for command in self.commands for word in command if not word.startswith("-")}
+        commands = (*self.commands, *(each.words for each in self._started))
+        words = {word for command in commands for word in command if not word.startswith("-")}
         paths = {word: _full_path(word, self.folder) for word in words if "\0" not in word and len(word) < 4096}
         return {word: path for word, path in paths.items() if os.path.isfile(path)}
 
@@ -171,9 +191,12 @@ class BotPlace:
         marker, command = (facts.environment or {}).get(MARKER), self._compare_command(facts)
         if marker == self.marker:
             return Likeness("bot" if named or command == "same" else "part", facts.describe())
-        if command == "other" and not named:
+        hides_it = command == "other" and self._has_title(facts) and self._runs_program(facts)
+        if command == "other" and not named and not hides_it:
             return Likeness("unlike")
         folder = self._compare_folder(facts, named=named)
+        if command == "other" and not named and folder != "same":
+            return Likeness("unlike")
         cure = f"{_REMOVE if named else ' — end it if that is the bot'}, else say its command and cwd as they are"
         if command == "same" and folder == "same":
             if marker is not None and _holds(marker, facts.pid):
@@ -187,7 +210,7 @@ class BotPlace:
         if folder == "other":
             return Likeness("other", facts.describe())
         unseen = ", and more of it is not readable" if facts.folder is None or facts.program is None else ""
-        return Likeness("doubtful", facts.describe() + unseen, _REMOVE if command == "other" else cure)
+        return Likeness("doubtful", facts.describe() + unseen, _REMOVE if command == "other" and named else cure)
 
     def runs_its_program(self, facts: ProcessFacts) -> bool:
         """The same program or script, whatever its further arguments: another bot from the same folder, as a rule."""
@@ -203,7 +226,7 @@ class BotPlace:
 
     def _compare_command(self, facts: ProcessFacts) -> Literal["same", "like", "other"]:
         """`like`: the same program with more or fewer arguments, or one whose program is not readable."""
-        found: Literal["same", "like", "other"] = "other"
+        found: Literal["same", "like", "other"] = "like" if self._may_be_started(facts) else "other"
         for programs, command in self._runs:
             if not facts.words or not _is_program(facts, programs):
                 continue
@@ -223,6 +246,27 @@ class BotPlace:
                 if not (runs_script and {*_NO_SCRIPT} & ({*given} ^ {*wanted})):
                     found = "like"
         return found
+
+    def _may_be_started(self, facts: ProcessFacts) -> bool:
+        """Whether a shell script of the command's may have started it: a file of the bot's, with all that the script says."""
+        given = facts.words[1:]
+        for words in (each.words for each in self._started):
+            known = [word for word in words if UNKNOWN not in word]
+            starts = [n for n, word in enumerate(words) if _is_program(facts, (self._program(word) or word,))]
+            wanted = [word for word in words[starts[0] + 1 :] if word in known] if starts else []
+            if any(word in self.files for word in wanted) and all(
+                any(self._is_same_word(word, each, facts) for each in given) for word in wanted
+            ):
+                return True
+        return False
+
+    def _has_title(self, facts: ProcessFacts) -> bool:
+        """Whether it has written something else over its arguments (``gunicorn: master``), so that these tell nothing."""
+        title = next(iter(facts.words), "").removeprefix("-")  # of a login shell
+        if facts.program is None or _family(title) == _family(facts.program):
+            return False
+        program = self._program(title)
+        return program is None or os.path.realpath(program) != facts.program
 
     def _arguments(self, facts: ProcessFacts, programs: tuple[str, ...]) -> tuple[str, ...]:
         """Those behind the program, or behind the script that an interpreter runs."""
@@ -284,6 +328,18 @@ def _full_path(word: str, folder: str) -> str:
     """Without links but for the last one, which is what two virtual environments differ in."""
     full = os.path.normpath(os.path.join(folder, word))
     return os.path.join(os.path.realpath(os.path.dirname(full)), os.path.basename(full))
+
+
+def _read_script(path: str) -> str:
+    """Empty: it is no text, or not readable."""
+    try:
+        if not os.path.isfile(path):
+            return ""
+        with open(path, "rb") as file:
+            text = file.read(MAX_SCRIPT)
+    except (OSError, ValueError):
+        return ""
+    return "" if b"\0" in text else text.decode("utf-8", "replace")
 
 
 def _is_same_file(one: str, other: str) -> bool:

@@ -60,6 +60,7 @@ def hand_over(state: Path, account: Account, ours: Sequence[str]) -> None:
         if wrong.why == "owner":  # a user's own folder, as a home, is not root's to take
             cure = f"sudo -u {wrong.who} trading-watchdog …, or move `state` to a folder of root's"
         raise WatchdogError(f"the state folder {state} is not used: {wrong.describe(with_path=True)} — {cure}")
+    at = state
     try:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
         for path, folders, files, handle in os.fwalk(state, follow_symlinks=False):
@@ -69,12 +70,13 @@ def hand_over(state: Path, account: Account, ours: Sequence[str]) -> None:
                 if os.fstat(handle).st_uid == 0:
                     _refuse_shared_folder(state, account, {*other} - {"lost+found"})
             for name in (".", *folders, *files):
+                at = Path(path, name)
                 found = os.stat(name, dir_fd=handle, follow_symlinks=False)
                 only_here = stat.S_ISDIR(found.st_mode) or (stat.S_ISREG(found.st_mode) and found.st_nlink == 1)
                 if found.st_uid == 0 and only_here:
                     os.chown(name, account.uid, account.gid, dir_fd=handle, follow_symlinks=False)
     except OSError as problem:
-        raise WatchdogError(f"{problem.filename or state}: {problem.strerror} — mend `state`") from problem
+        raise WatchdogError(f"{at}: {problem.strerror} — mend `state`") from problem
 
 
 def _refuse_shared_folder(state: Path, account: Account, other: Set[str]) -> None:

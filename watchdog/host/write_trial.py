@@ -40,6 +40,14 @@ def try_replacing(path: Path, size: int) -> None:
         raise ActionError(describe_write_error(path, error)) from None
 
 
+def try_moving_below(top: Path, path: Path) -> None:
+    """Raises ActionError, with the cure, when what lies in `top` could not be moved to `path` below it in one step."""
+    mounts = _mount_points()
+    if any(str(folder) in mounts for folder in path.parents if folder != top and folder.is_relative_to(top)):
+        error = OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        raise ActionError(describe_write_error(path, error))
+
+
 def try_appending(path: Path) -> None:
     """Raises ActionError, with the cure, when nothing could be written at the end of the file at `path`. No link on the way is
     followed."""
@@ -71,6 +79,8 @@ def describe_write_error(path: Path, error: OSError) -> str:
 def _cure(path: Path, code: int | None) -> str:
     if code == errno.EBUSY:
         return f"it is a mount of its own: mount the folder {path.parent} instead of the single file"
+    if code == errno.EXDEV:
+        return "a folder on the way to it is a mount of its own: mount the whole tree, or take do: restore for the file"
     if code == errno.ENOSPC:
         return "make room on its disk (df, df -i)"
     if code == errno.EDQUOT:

@@ -63,16 +63,20 @@ class _Note:
     unsent: Sequence[tuple[str, Message]]
 
 
-def make_note(state: Path, why: str, now: Millis) -> Path:
-    """A folder for a halt off the record of what `state` belongs to. `why`: what is wrong with the journal there.
+def make_note(state: Path, why: str, now: Millis) -> StateLock:
+    """A folder for a halt off the record of what `state` belongs to, under its lock: nobody takes it in, or warns of it, ahead of
+    the run. `why`: what is wrong with the journal there.
 
     Raises WatchdogError when there is no place for it.
     """
     problem = ""
     for place in _places():
-        folder = None
+        folder = lock = None
         try:
             folder = Path(tempfile.mkdtemp(prefix=_prefix(state), dir=place))
+            lock = StateLock(folder)
+            if not lock.acquire():  # somebody looks for notes at this very moment
+                raise WatchdogError(f"{folder} is looked at by process {lock.holder_pid()}")
             journal = open_journal(folder)
             try:
                 with journal.transaction() as tx:
@@ -81,10 +85,12 @@ def make_note(state: Path, why: str, now: Millis) -> Path:
                 journal.close()
         except (OSError, WatchdogError) as error:
             problem = str(error)
+            if lock is not None:
+                lock.release()
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)
             continue
-        return folder
+        return lock
     raise WatchdogError(f"nothing can be written anywhere, not even in memory: {problem} — stop the bot by hand")
 
 

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -83,6 +84,10 @@ class SqliteTransaction:
         self.provenance = provenance.SqlProvenanceWriter(journal)
         self.heads = heads.SqlHeadWriter(journal)
         self.chat = chat.SqlChatWriter(journal)
+        self.committed: list[Callable[[], object]] = []
+
+    def on_commit(self, call: Callable[..., object], *args: object) -> None:
+        self.committed.append(partial(call, *args))
 
     def follow_clock_step(self, step: Millis, now: Millis, span: Millis) -> None:
         follow_clock_step(self._journal, step, now, span)
@@ -114,6 +119,8 @@ class SqliteJournal:
         self._lock = threading.RLock()
         self._in_transaction = False
         """Also when SQLite has already ended it, as it does on a full disk."""
+        self._has_failed = False
+        """Since the last probe that went well."""
         self._failure: BaseException | None = None
         """What could not be written in the transaction under way: nothing of it is committed."""
         self.incidents = incidents.SqlIncidentReader(self)
@@ -239,8 +246,11 @@ class SqliteJournal:
         return str(self.path)
 
     def probe(self) -> None:
-        with self.transaction():
-            pass
+        with self.transaction(defer_sync=not self._has_failed):
+            # The lock alone is to be had on a full disk, too.
+            if self._has_failed or not self.disk_reserve.exists:
+                self._run(f"PRAGMA user_version={SCHEMA_VERSION}")
+        self._has_failed = False
 
     def check(self) -> None:
         """Raises JournalError when the file is damaged, or is not the one that was opened any more."""
@@ -273,6 +283,7 @@ class SqliteJournal:
             self.unusable_reason = str(self._unusable_error(error))
             raise JournalOutOfReachError(self.unusable_reason) from None
         if code in _UNAVAILABLE:
+            self._has_failed = True
             raise JournalUnavailableError(str(error), _UNAVAILABLE[code]) from error
         raise error
 
@@ -296,7 +307,7 @@ class SqliteJournal:
             with self._deferred_sync(defer_sync):
                 self._check_fence()
                 self._run("BEGIN IMMEDIATE")
-                self._in_transaction, self._failure = True, None
+                self._in_transaction, self._failure, self._transaction.committed = True, None, []
                 try:
                     self._set_busy_timeout(short=False)
                     yield self._transaction
@@ -309,6 +320,8 @@ class SqliteJournal:
                     raise
                 finally:
                     self._in_transaction, self._failure = False, None
+                for call in self._transaction.committed:
+                    call()
 
     @contextmanager
     def _deferred_sync(self, defer_sync: bool) -> Iterator[None]:

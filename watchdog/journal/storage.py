@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -49,6 +50,9 @@ class Transaction(Protocol):
     def heads(self) -> writers.HeadWriter: ...
     @property
     def chat(self) -> writers.ChatWriter: ...
+
+    def on_commit(self, call: Callable[..., object], *args: object) -> None:
+        """Done once all of the transaction is written down: what is not is neither logged nor counted."""
 
     def follow_clock_step(self, step: Millis, now: Millis, span: Millis) -> None:
         """The clock was set by `step` while this process ran; it was `now` before that. Whatever still runs (holds, approvals,
@@ -116,7 +120,8 @@ class Journal(Protocol):
         ...
 
     def probe(self) -> None:
-        """Raises JournalUnavailableError or JournalError when nothing can be written now. Writes nothing."""
+        """Raises JournalUnavailableError or JournalError when nothing can be written now. No entry is written; where a write may
+        fail, it is tried."""
 
     def check(self) -> None:
         """Raises JournalError when it cannot be trusted any more, or somebody else acts in our place."""

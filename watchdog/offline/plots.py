@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ _MAX_LEGEND_ENTRIES = 12
 
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of that size in inches. Raises WatchdogError where matplotlib is missing."""
+    # Where it keeps its cache is nothing to tell: whoever asks for a picture may act as a user without a home.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     try:
         from matplotlib.figure import Figure
     except ImportError:

@@ -34,15 +34,22 @@ class BornCounters:
         """`store`: where the samples go."""
         self._store = store
         self._metrics: frozenset[str] = frozenset()
+        self._sources: Mapping[str, Source] = {}
         self._max_ages: Mapping[str, Millis] = {}
         self._last: dict[str, _LastRead] = {}
         self._cuts: dict[str, Collection[str]] = {}
 
     def apply_config(self, metrics: Collection[str], sources: Mapping[str, Source]) -> None:
-        """Swaps the metrics that are looked at, and the sources. What was there is looked at anew."""
-        self._metrics = frozenset(metrics)
+        """Swaps the metrics that are looked at, and the sources. One that is the same goes on; what was not looked at of it was
+        there before, as far as anybody knows."""
+        new = frozenset(metrics) - self._metrics
+        same = {name for name, source in sources.items() if self._sources.get(name) == source}
+        self._last = {
+            name: last._replace(cut=frozenset(last.cut) | new) for name, last in self._last.items() if name in same
+        }
+        self._cuts = {name: cut for name, cut in self._cuts.items() if name in same}
+        self._metrics, self._sources = frozenset(metrics), dict(sources)
         self._max_ages = {name: max_age_of(source) for name, source in sources.items()}
-        self.forget()
 
     def forget(self) -> None:
         """Nobody watched: what comes next was there before, as far as anybody knows."""

@@ -33,7 +33,7 @@ class CrowdedRules:
             return
         with journal.transaction() as tx:
             for title in sorted(self._new):
-                log.warning("%s: %s", title, "; ".join(_LINES))
+                tx.on_commit(log.warning, "%s: %s", title, "; ".join(_LINES))
                 if not journal.messages.was_enqueued_since(title, 0):
                     manager.notify(tx, Message("warn", title, _LINES), now)
         self._told |= self._new

@@ -16,7 +16,7 @@ from watchdog.pipeline.incident_messages import DescribeLeft
 from watchdog.pipeline.incident_news import IncidentNews, Recovery, Trip
 from watchdog.pipeline.messenger import Messenger, describe_place
 from watchdog.rules import Check, format_labels, render_summary
-from watchdog.rules.state_machine import MachineState, StateKey, Transition
+from watchdog.rules.state_machine import MachineState, StateKey, Transition, excess_of
 
 RunQuery = Callable[[str, str, Millis], Sequence[Mapping[str, object]]]
 """(text, target, now): what the templates of Prometheus's alerts may ask."""
@@ -64,9 +64,10 @@ def describe_firing(
         target=check.target,
     )
     lasting = now - one.since
-    return describe_trip(
-        check, verdict, lasting, (f"fires for {format_duration(lasting)}",), config, journal, incident, query, now
-    )._replace(how=how)
+    beside = [f"fires for {format_duration(lasting)}"]
+    if machine.outcome in ("nodata", "error") and machine.worst is not None:
+        beside.append(f"was {format_value(machine.worst, check.unit)} at worst, while it could be seen")
+    return describe_trip(check, verdict, lasting, beside, config, journal, incident, query, now)._replace(how=how)
 
 
 def describe_trip(
@@ -122,11 +123,6 @@ def describe_recovery(check: Check, change: Transition, verdict: Verdict, config
     )
 
 
-def excess_of(value: float | None, limit: float | None) -> float:
-    """How far beyond the limit: what tells the worst of several from the others."""
-    return 0.0 if value is None or limit is None else abs(value - limit)
-
-
 def plan_at_work_for(check: Check, config: Config, journal: Journal, incident: int) -> str | None:
     """Topic of the rule's plan, when that is at work in the incident."""
     crit = config.rule(check.rule, check.target).crit
@@ -157,6 +153,8 @@ class FiringNews:
         self._machines = machines
         self._is_silenced = is_silenced
         self._describe_left = describe_left
+        self._told_at: tuple[Millis, set[tuple[str, str, Labels]]] = 0, set()
+        """What was told at the end of a silence, and when: two may end at once."""
 
     def _describe(self, one: Firing, incident: Incident, how: str, now: Millis) -> Trip:
         return describe_firing(one, self._config, self._journal, incident, self._query, how, now)
@@ -164,20 +162,29 @@ class FiringNews:
     def tell_still_firing(self, tx: Transaction, silence: Suppression, why: str, now: Millis) -> set[str]:
         """A silence is over, `why` says how: people hear what fires all the same. Returns the channels that hear.
 
-        What tripped since its time was over has been told."""
+        What tripped since its time was over has been told: whoever heard that knows that it is over."""
         rule, _, of = silence.subject.partition("@")
         told: set[str] = set()
+        if self._told_at[0] != now:
+            self._told_at = now, set()
+        already = self._told_at[1]
         for target in [of] if of else self._config.targets_of(rule):
             incident = self._journal.incidents.find_open(target)
             if incident is None or (rule, target) not in self._config.rules_by_target:
                 continue
-            firing = [
+            loud = [
                 one
                 for one in list_firing(self._config, self._machines, self._journal, incident)
-                if one.check.rule == rule and one.since < silence.until and not self._is_silenced(one.check, now)
+                if one.check.rule == rule and not self._is_silenced(one.check, now)
             ]
+            firing = [one for one in loud if one.since < silence.until and (rule, target, one.labels) not in already]
+            heard = self._config.rule(rule, target).notify
+            for one in loud:
+                if one.since >= silence.until:
+                    told.update(self._messenger.channels_for(one.check.level, heard))
             if not firing:
                 continue
+            already |= {(rule, target, one.labels) for one in firing}
             news = IncidentNews(
                 [self._describe(one, incident, "still fires after its silence", now) for one in firing],
                 notes=(f"was silenced by {silence.who}; {why}",),

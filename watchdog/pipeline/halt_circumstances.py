@@ -30,7 +30,7 @@ def record_circumstances(
         return []
     lines = describe_circumstances(config, machines, journal, check.target, now)
     for text in lines:
-        log.warning("%s: %s", check.target, text)
+        tx.on_commit(log.warning, "%s: %s", check.target, text)
         tx.timeline.add_event("beside", text, now, incident=incident, target=check.target)
     return lines
 

@@ -133,7 +133,8 @@ class IncidentManager:
                     since = incident.opened if record is None else record.t
                     recovery = describe_recovery(check, change, verdict, self._config, now - since)
                     news[check.target].recoveries.append(recovery)
-            log.info("%s: %s (%s) %s: %s", check.target, check.rule, check.level, change.kind, change.reason)
+            said = (check.target, check.rule, check.level, change.kind, change.reason)
+            tx.on_commit(log.info, "%s: %s (%s) %s: %s", *said)
             text = f"{check.rule} ({check.level}) {_CHANGE_TEXTS[change.kind]}: {change.reason}"
             if incident is not None:
                 tx.timeline.add_event(change.kind, text, now, incident=incident.id, target=check.target)
@@ -176,8 +177,8 @@ class IncidentManager:
             target=check.target,
         )
         severity = "critical" if check.level == "crit" else "warning"
-        self._telemetry.trips.labels(check.rule, check.target, severity).inc()
-        log.warning("%s: %s (%s) tripped: %s", check.target, check.rule, check.level, change.reason)
+        tx.on_commit(self._telemetry.trips.labels(check.rule, check.target, severity).inc)
+        tx.on_commit(log.warning, "%s: %s (%s) tripped: %s", check.target, check.rule, check.level, change.reason)
         self._rename(tx, check.target)
         return record_circumstances(tx, check, number, self._config, self._machines, self._journal, now)
 
@@ -228,7 +229,7 @@ class IncidentManager:
                 tx.timeline.add_event(
                     "refused", f"{check.plan} refused: {verdict.reason}", now, incident=incident.id, target=target
                 )
-                log.warning("%s: plan %s refused: %s", target, check.plan, verdict.reason)
+                tx.on_commit(log.warning, "%s: plan %s refused: %s", target, check.plan, verdict.reason)
                 lines = [verdict.reason]
                 if verdict.code == "latched":
                     lines.append(f'trading-watchdog resume {target} --reason "…"')
@@ -324,7 +325,9 @@ class IncidentManager:
             run=run,
             target=target,
         )
-        log.warning("%s: plan %s for %s", target, name_and_kind(plan, kind if part == "ladder" else part), by)
+        tx.on_commit(
+            log.warning, "%s: plan %s for %s", target, name_and_kind(plan, kind if part == "ladder" else part), by
+        )
         return run
 
     def close_if_resolved(
@@ -357,7 +360,7 @@ class IncidentManager:
         why = describe_end(self._journal, incident, configured=known)
         description = f"closed after {format_duration(now - incident.opened)}{why}"
         tx.timeline.add_event("closed", description, now, incident=incident.id, target=target)
-        log.log(30 if why else 20, "%s: incident %d %s", target, incident.id, description)
+        tx.on_commit(log.log, 30 if why else 20, "%s: incident %d %s", target, incident.id, description)
         is_latched = self._journal.targets.get_state(target, now).latched is not None
         message = Message(
             "warn" if why else "info",
@@ -381,7 +384,7 @@ class IncidentManager:
         incident = self._journal.incidents.find_open(target)
         number = None if incident is None else incident.id
         tx.timeline.add_event("resumed", f"resumed by {who}", now, incident=number, target=target)
-        log.warning("%s: resumed by %s", target, who)
+        tx.on_commit(log.warning, "%s: resumed by %s", target, who)
         ends: tuple[str, ...] = (latch_topic(target), held_topic(target))
         if incident is not None:
             tx.incidents.close_incident(incident.id, now)

@@ -212,13 +212,14 @@ def describe_decision(
         what = f"{name} {'asks for approval' if mode == 'approve' else 'is rehearsed (dry-run)'}"
     elif waits_for is not None and isinstance(plan, Repair):
         what = f"{name} waits for the end of {waits_for}"
+    severity: Severity = "warn" if isinstance(plan, Repair) else "crit"
     return PlanDecision(
         name,
-        "warn" if isinstance(plan, Repair) else "crit",
+        severity,
         what,
         False,
         (describe_start(plan, level, place),),
-        audience="warn" if mode == "auto" else None,
+        audience=severity if mode == "auto" else None,
         opens=(plan_topic(target, name),),
         ends=(refusal_topic(target, name),),
     )

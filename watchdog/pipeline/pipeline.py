@@ -197,7 +197,10 @@ class Pipeline:
         parts = (self._blindness, self.unseen, self.baselines, self.source_reports, self._peak_recorder)
         for part in (*parts, self._born_counters):
             part.shift(step)
-        self._standstill = self._standstill and self._standstill.shift(step)
+        # What was written ahead of a step forward looks as old as after a sleep.
+        self._standstill = (
+            Standstill(now - step, now) if step > 0 else self._standstill and self._standstill.shift(step)
+        )
         self._reset_trackers()
 
     @property
@@ -345,7 +348,7 @@ class Pipeline:
             if blind != self._blindness.reported:
                 record_blind(tx, self.incident_manager, blind, now)
             for message in source_news:
-                log.warning("%s: %s", message.title, "; ".join(message.lines))
+                tx.on_commit(log.warning, "%s: %s", message.title, "; ".join(message.lines))
                 self.incident_manager.notify(tx, message, now)
             tx.machines.save_machines(states)
             affected = set(news := self.incident_manager.record_changes(tx, changes, now, is_blind=blind))

@@ -26,7 +26,9 @@ class Removal(NamedTuple):
     """``rules/bot.yaml is empty``"""
 
     def __str__(self) -> str:
-        return f"{self.what}: {self.why}" if self.why else self.what
+        if not self.why:
+            return self.what
+        return f"{self.what} ({self.why})" if ": " in self.what else f"{self.what}: {self.why}"
 
 
 def find_removals(
@@ -57,13 +59,10 @@ def find_removals(
         if states:
             found.append(Removal(f"target {target}, which {', '.join(states)}", _why(file, fates)))
     if not whole:
-        emptied = {
-            section: {name: file for name, file in names.items() if fates.get(file) in _EMPTIED}
-            for section, names in missing.items()
-        }
-        found += [
-            Removal(line) for line in describe_missing({key: names for key, names in emptied.items() if names}, fates)
-        ]
+        for section, names in missing.items():
+            for emptied in dict.fromkeys(file for file in names.values() if fates.get(file) in _EMPTIED):
+                listed = {name: "" for name, file in names.items() if file == emptied}
+                found += [Removal(line, _why(emptied, fates)) for line in describe_missing({section: listed}, fates)]
     return found
 
 

@@ -18,7 +18,7 @@ def record_removed(
     """A threshold that fires stands in no file any more. `how` it was taken away, as in ``by ana``."""
     if (incident := journal.incidents.find_open(target)) is not None:
         text = f"{rule} ({level}){_WAS_REMOVED}{f' {how}' if how else ''}"
-        log.warning("%s: %s while it fires", target, text)
+        tx.on_commit(log.warning, "%s: %s while it fires", target, text)
         tx.timeline.add_event(_KIND, text, now, incident=incident.id, target=target)
 
 

@@ -44,7 +44,7 @@ def tell_and_close(
 def record_blind(tx: Transaction, manager: IncidentManager, is_blind: bool, now: Millis) -> None:
     """No source delivers any more, or one does again."""
     title = "blind: no source delivers" if is_blind else "sources deliver again"
-    log.log(40 if is_blind else 20, "%s", title)
+    tx.on_commit(log.log, 40 if is_blind else 20, "%s", title)
     if is_blind:
         believed = "what was read last is believed until it is too old; then no rule is judged and no repair starts"
         message = Message("crit", title, (believed,), opens=(BLIND,))

@@ -17,13 +17,13 @@ _USUAL_AGE: Millis = 60_000
 
 
 class Standstill(NamedTuple):
-    """The last one; both in wall time."""
+    """The last one, or step of the clock forward; both in wall time."""
 
     since: Millis
     until: Millis
 
     def shift(self, step: Millis) -> Standstill:
-        """The clock was set."""
+        """The clock was set back."""
         return Standstill(self.since + step, self.until + step)
 
 

@@ -123,7 +123,7 @@ def _reconcile_latch(
     successors = [] if state.name in config.targets else successors_of(config, state.place)
 
     def report(name: str, kind: str, text: str, *lines: str, ends: tuple[str, ...] = ()) -> None:
-        log.warning("%s: %s (%s)", name, text, state.latch_why)
+        tx.on_commit(log.warning, "%s: %s (%s)", name, text, state.latch_why)
         tx.timeline.add_event(kind, f"{text}: {state.latch_why}", now, target=name)
         said, opens = (state.latch_why or "", *lines), (latch_topic(name),)
         message = Message("warn", f"{name}: {text}", said, filter_severity="warn", opens=opens, ends=ends)

@@ -152,7 +152,7 @@ class UnseenMetrics:
         with journal.transaction() as tx:
             tx.provenance.add_delivered(sorted(self._unsaved), now)
             if message is not None:
-                log.warning("%s: %s", message.title, "; ".join(message.lines))
+                tx.on_commit(log.warning, "%s: %s", message.title, "; ".join(message.lines))
                 if not journal.messages.was_enqueued_since(message.title, 0):
                     manager.notify(tx, message, now)
         self._saved |= self._unsaved

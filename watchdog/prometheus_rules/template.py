@@ -17,7 +17,7 @@ _TOKEN = re.compile(
     r"""\s*(?:(?P<text>"(?:\\.|[^"\\])*")|(?P<raw>`[^`]*`)|(?P<number>[+-]?(?:0[xX][0-9a-fA-F]+|(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?))"""
     r"""|(?P<name>\$?\w*(?:\.\w+)+|\$\w*|\w+|\.)|(?P<sign>:=|=|\||\(|\)|,))"""
 )
-_KEYWORDS = ("if", "with", "range", "else", "end")
+
 _UNSUPPORTED = ("define", "template", "block", "break", "continue")
 
 QueryFunction = Callable[[str], Sequence[Mapping[str, Any]]]

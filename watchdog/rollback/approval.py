@@ -10,7 +10,7 @@ from watchdog.core.units import format_duration
 from watchdog.journal.runs import PlanRun, RunOutcome
 from watchdog.journal.topics import approval_topic
 from watchdog.plans.descriptions import describe_plan
-from watchdog.plans.models import Repair
+from watchdog.plans.models import Repair, kind_and_name
 from watchdog.rollback.context import RollbackContext
 from watchdog.rollback.notifications import notify
 
@@ -52,7 +52,11 @@ def _ask_people(run: PlanRun, plan: Repair, context: RollbackContext) -> StartDe
     now, within = context.clock(), format_duration(plan.approve_within)
     if run.approve_by is not None:
         return _WAITS if now < run.approve_by else _ends("exhausted", f"nobody approved it within {within}")
-    then = "the bot is left running" if plan.exhausted == "leave-running" else f"the halt {plan.exhausted} runs"
+    then = (
+        "the bot is left running"
+        if plan.exhausted == "leave-running"
+        else f"the {kind_and_name('halt', plan.exhausted)} runs"
+    )
     lines = (
         f"trading-watchdog approve {run.id}",
         f"trading-watchdog deny {run.id}",

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from watchdog.core.executor import DirectExecutor, Executor
 from watchdog.core.model import JsonObject, Millis, NotifyFunction, Uncounted, Verdict
 from watchdog.core.telemetry import Telemetry
+from watchdog.journal.errors import JournalUnavailableError
 from watchdog.journal.runs import PlanRun
 from watchdog.journal.storage import Journal
 from watchdog.rules.state_machine import MachineConfig, StateKey
@@ -55,6 +56,11 @@ class RollbackContext(NamedTuple):
     """(target) → why no repair of a rule's may start now."""
     tripped_since: Callable[[str, Millis], str | None] = lambda *_: None
     """(target, since) → a rule with a plan that has tripped since then; None when none has."""
+    note_outage: Callable[[JournalUnavailableError], None] = lambda _: None
+    """A write has failed."""
+    ensure_journaled: Callable[[], None] = lambda: None
+    """Ahead of each step. Raises JournalUnavailableError from a failed write until it was seen that the journal takes everything
+    again, and what was done off the record meanwhile stands in it."""
     executor: Executor = DirectExecutor()
     """Does to a target what is asked, with the rights of its owner."""
     uncounted: Callable[[], Uncounted] = Uncounted

@@ -201,6 +201,7 @@ class StepExecutor:
                 raise StepFailedError(f"{known.say}: {known.detail}")
             return known.status == "done"
         self._check_interrupted()
+        self._context.ensure_journaled()
         if known is None:
             # What comes to nothing is written down at once: `started` stands for what may have touched the world.
             try:

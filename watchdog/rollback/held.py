@@ -92,6 +92,9 @@ def find_cause(undone: Iterable[HeldStep], executor: Executor, since: Millis) ->
         if moved is not None:
             found[moved] = None
             continue
+        with contextlib.suppress(ActionError):
+            if executor.act_as_owner(one.action, place).state(one.captured) == "after":
+                continue  # another file is meant by now: who wrote this one, we, tells nothing
         for path in one.action.touched_paths(one.captured)[:_MAX_LISTED]:
             with contextlib.suppress(ActionError):
                 if (writer := executor.call(place, file_state.last_writer, Path(path))) is not None:

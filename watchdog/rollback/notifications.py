@@ -42,8 +42,8 @@ def send_message(context: RollbackContext, run: PlanRun, message: Message) -> No
 def record_event(context: RollbackContext, run: PlanRun, message: Message) -> None:
     """Without the chat: another message says it."""
     text = f"{message.title}: {'; '.join(message.lines)}"
-    log.log(_LOG_LEVEL[message.severity], "%s: %s", run.target, text)
     with context.journal.transaction() as tx:
+        tx.on_commit(log.log, _LOG_LEVEL[message.severity], "%s: %s", run.target, text)
         tx.timeline.add_event("plan", text, context.clock(), incident=run.incident, run=run.id, target=run.target)
 
 

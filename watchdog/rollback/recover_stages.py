@@ -84,6 +84,10 @@ class RecoveryRunner:
             )
         except (StepFailedError, StoppedError) as failure:
             return f"stage {name}: {why}; it could not be taken back: {failure}"
+        rows = self._context.journal.runs.list_steps(self._run.id)
+        mine = [row for row in rows if (row.phase, row.level) == ("recover", number)]
+        if all(row.status == "skipped" for row in mine):  # what it was to set was so already, and still is
+            return f"stage {name}: {why}; it had changed nothing, so nothing was taken back"
         return f"stage {name}: {why}; it was taken back"
 
 

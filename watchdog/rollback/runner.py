@@ -92,10 +92,12 @@ class RollbackRunner:
             try:
                 waiting = self._context.journal.runs.list_unfinished(target)
                 if waiting:
+                    self._context.ensure_journaled()
                     await self.execute(waiting[0])
                     continue
             except JournalUnavailableError as error:
                 # Nothing was done that is not written down: the run goes on from there, as after a death.
+                self._context.note_outage(error)
                 log.critical("%s: its plans wait: the journal cannot be used: %s", target, error)
                 patience = 1.0
             await self._wait_for_wakeup(target, patience)
@@ -152,12 +154,7 @@ class RollbackRunner:
                 return
             plan = self._parse_plan(run)
             executor = self._executor(run, take_back_steps(self._context.journal, run))
-            if (
-                run.kind == "repair"
-                and (why := self._context.journal.targets.find_latch_reason(run.target))
-                and not self._behind_halt.may_go_on(run)
-            ):
-                raise _OvertakenError(f"latched meanwhile: {why}")
+            self._check_latch(run)
             if run.part == "recover":
                 with self._context.journal.transaction() as tx:
                     tx.runs.update_run(run.id, status="running")
@@ -405,3 +402,13 @@ class RollbackRunner:
             if self._behind_halt.may_wait(run, waiting):
                 raise _WaitsForHaltError(f"the halt {waiting[0].plan} goes first, and it goes on behind it")
             raise _OvertakenError("a halt goes first")
+        self._check_latch(run)
+
+    def _check_latch(self, run: PlanRun) -> None:
+        """Also in the middle of a repair: a halt off the record comes into the journal when it has ended."""
+        if (
+            run.kind == "repair"
+            and (why := self._context.journal.targets.find_latch_reason(run.target))
+            and not self._behind_halt.may_go_on(run)
+        ):
+            raise _OvertakenError(f"latched meanwhile: {why}")

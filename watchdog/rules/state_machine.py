@@ -162,10 +162,15 @@ def advance(
 def _note_worst(before: MachineState, after: MachineState) -> MachineState:
     if after.outcome != "bad" or after.value is None or after.limit is None:
         return after
-    excess = abs(after.value - after.limit)
+    excess = excess_of(after.value, after.limit)
     if before.phase != "ok" and before.worst is not None and excess <= before.excess:
         return after
     return replace(after, worst=after.value, excess=excess)
+
+
+def excess_of(value: float | None, limit: float | None) -> float:
+    """How far beyond the limit: what tells the worst of several from the others."""
+    return 0.0 if value is None or limit is None else abs(value - limit)
 
 
 def _without_data(

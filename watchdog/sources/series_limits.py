@@ -260,7 +260,9 @@ class SeriesLimiter:
             "collisions": "source and target are labels of the watchdog's, so what the data says under such a name becomes "
             "exported_source, exported_target, as other series are called already: rename the one or the other",
         }
-        return "; ".join(f"{count} samples left out: {causes[reason]}" for reason, count in dropped.items())
+        return "; ".join(
+            f"{count} sample{'' if count == 1 else 's'} left out: {causes[reason]}" for reason, count in dropped.items()
+        )
 
 
 class _Dropped:

@@ -30,7 +30,8 @@ class Pacer:
             begun, page = self._made.get(name, (0.0, None))
             if begun >= asked:
                 return page  # type: ignore[return-value]  # a name stands for one kind of page
-            time.sleep(max(0.0, self._rest_until - time.monotonic()))
+            if (rest := self._rest_until - time.monotonic()) > 0:
+                time.sleep(rest)
             begun = time.monotonic()
             try:
                 made = build()

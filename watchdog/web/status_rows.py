@@ -63,7 +63,8 @@ def build_status_rows(status: Mapping[str, Any]) -> Iterator[StatusRow]:
             yield StatusRow("", "", kpi["warning"], "warn")
     several = len(status["targets"]) > 1
     for rule in sorted(status["rules"], key=_sort_key):
-        duration = format_duration(status["now"] - rule["since"])
+        unseen = rule.get("missing") if _display_phase(rule) == "no data" else None  # an older daemon does not say it
+        duration = format_duration(status["now"] - rule["since"] if unseen is None else unseen)
         yield StatusRow(
             "rule",
             (f"{rule['target']}: " if several else "") + _rule_with_labels(rule),

@@ -216,6 +216,32 @@ def test_a_bind_mounted_file_is_told_with_its_cure(bot: Path, tmp_path: Path, na
     on_mounts(play)
 
 
+@pytest.mark.parametrize("kind", ["--bind", "tmpfs"])
+def test_a_folder_of_the_work_tree_that_is_a_mount_of_its_own_is_told_with_its_cure(
+    bot: Path, tmp_path: Path, kind: str
+) -> None:
+    """Nothing is moved into it in one step, also where it lies on the same disk."""
+
+    def play() -> None:
+        git = ("git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+        (bot / "models").mkdir()
+        harness.mount(*(["--bind", bot / "models"] if kind == "--bind" else ["-t", "tmpfs", "tmpfs"]), bot / "models")
+        (bot / "models" / "hmm.txt").write_text("3\n")
+        subprocess.run([*git, "add", "models"], cwd=bot, check=True)
+        subprocess.run([*git, "commit", "-q", "-m", "v3"], cwd=bot, check=True)
+        said = rehearsed(make_step("git", bot))
+        assert said.startswith(f"{bot}/models/hmm.txt cannot be written: ")
+        assert "is a mount of its own: mount the whole tree" in said
+
+        captured = make_step("git", bot).capture()
+        with pytest.raises(
+            ActionError, match=r"/models/hmm\.txt cannot be written: .* mount of its own: .*all was put back"
+        ):
+            make_step("git", bot).apply(captured, "k")
+
+    on_mounts(play)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", STEPS)
 def test_a_read_only_mount_is_told_with_its_cure(bot: Path, name: str) -> None:

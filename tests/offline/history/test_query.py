@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
@@ -101,6 +103,19 @@ def test_a_picture_is_drawn(history_file: str, tmp_path: Path) -> None:
 
     assert main(["query", "{__name__=~'a|b'}", "--from", str(T), "--png", str(path), "--history", history_file]) == 0
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_picture_for_who_has_no_home_to_write_to_says_nothing_of_that(history_file: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    drawn = subprocess.run(
+        [sys.executable, "-m", "watchdog", "query", "a", "--png", str(tmp_path / "a.png"), "--history", history_file],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "MPLCONFIGDIR": str(tmp_path / "file" / "in")},
+        timeout=180,
+    )
+
+    assert (drawn.returncode, drawn.stderr) == (0, "")
 
 
 def test_without_matplotlib_the_cure_is_named(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -58,6 +59,16 @@ def test_the_file_is_history_like_any_other(folder: Path, capsys: pytest.Capture
         main(["query", "count_over_time(m[1m])", "--history", path, "--json", "--from", "now-5m", "--step", "1m"]) == 0
     )
     assert json.loads(capsys.readouterr().out)["series"][0]["values"] == [6] * 6
+
+
+def test_what_a_start_writes_down_as_gone_is_no_later_sample(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = shutil.copytree(folder, tmp_path / "state")
+    ArchiveHarness(made, {}, NOW + 2 * H).archive.close()  # and ended before anything was read
+
+    assert main(["query", "m", "--history", str(made / "series.db"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["series"][0]["values"] == [4 * 3600 + 590]
 
 
 def test_all_series_are_there_when_none_is_named(folder: Path) -> None:

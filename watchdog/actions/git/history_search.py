@@ -35,15 +35,17 @@ class _Change(NamedTuple):
 def find_equivalents(repo: Repository, head: str, commit: str) -> tuple[str, ...]:
     """The commits in the history of `head` that made the changes of `commit`, which is none of them; newest first.
 
-    One that is the commit's own patch, or that of a stretch of its branch that ends with it (a squash); of a merge also all
-    that it brought, one by one. Empty: none was found among the newest `MAX_COMMITS` in which the two differ. ActionError:
+    The newest that is the commit's own patch, or that of a stretch of its branch that ends with it (a squash); of a merge also
+    all that it brought, one by one. Empty: none was found among the newest `MAX_COMMITS` in which the two differ. ActionError:
     it took too long.
     """
     repo = repo.with_timeout(min(repo.time_left, _TIMEOUT_S))
     history = _first_changes(repo, head, f"^{commit}", f"--max-count={MAX_COMMITS}")
     paths = _changed_paths(repo, history)
-    if found := _match(repo, _stretches(repo, head, commit), history, paths):
-        return (found[0],)
+    if found := set(_match(repo, _stretches(repo, head, commit), history, paths)):
+        return (
+            next(change.commit for change in history if change.commit in found),
+        )  # an older one was taken back since
     if picked := _picked(repo, head, commit, paths):
         return (picked,)
     return _carried_over(repo, head, commit, history, paths)
@@ -56,7 +58,7 @@ def _first_changes(repo: Repository, *asked: str) -> list[_Change]:
 
 
 def _stretches(repo: Repository, head: str, commit: str) -> list[_Change]:
-    """What the commit changed, alone and with those before it on its branch; shortest first."""
+    """What the commit changed, alone and with those before it on its branch."""
     branch = _first_changes(repo, "--first-parent", f"--max-count={_MAX_RANGE}", commit, f"^{head}")
     forks = repo.git_line("merge-base", "--all", head, commit, ok=(0, 1)).split()
     return [_Change(base, commit) for base in dict.fromkeys((*(change.base for change in branch), *forks))]

@@ -15,6 +15,12 @@ _MAX_SIDE = 50_000
 """Commits of one side of a merge that are known by name."""
 
 
+_MERGE = re.compile(
+    r"Merged? (?P<remote>remote-tracking )?(?:branch(?:es)? )?(?P<names>.+?)(?: of \S+)?(?: into \S+)?", re.ASCII
+)
+"""How git, the places that host repositories, and people word a merge of branches."""
+
+
 class MainlineError(ActionError):
     """Taking a merge back would take back what others did."""
 
@@ -35,10 +41,12 @@ def mainline_parent(repo: Repository, merge: str, parents: Sequence[str], name: 
             return side
     subject = commit_subject(repo, merge)
     if _merges_main(subject, branch.removeprefix(BRANCH_REFS)):
+        second = "its second parent" if len(parents) == 2 else "one of its other parents"
+        others = ", ".join(parent[:10] for parent in parents[1:])
         raise MainlineError(
-            f"{name} is a merge made the other way round (“{subject}”): main's earlier commits are its second parent, "
-            f"{parents[1][:10]}, and taking it back would take back what others did there — name the commits of the branch "
-            f"itself ({parents[0][:10]} is the last one), or go back with to:"
+            f"{name} is a merge made the other way round (“{subject}”): main's earlier commits are {second}, {others}, and "
+            f"taking it back would take back what others did there — name the commits of the branch itself "
+            f"({parents[0][:10]} is the last one), or go back with to:"
         )
     return parents[0]
 
@@ -55,8 +63,12 @@ def _logged_tips(repo: Repository, ref: str) -> list[str]:
 
 
 def _merges_main(subject: str, branch: str) -> bool:
-    """Whether git's own words for a merge say that main was what was merged, and not what was merged into."""
+    """Whether the words of a merge say that main was what was merged, and not what was merged into."""
     if subject.endswith((f" into {branch}", f" into '{branch}'")):
         return False
-    merged = re.match(r"Merge (?:branch '([^']+)'|remote-tracking branch '[^'/]+/([^']+)')", subject)
-    return merged is not None and (merged[1] or merged[2]) in {branch, "main", "master", "trunk"} - {""}
+    merged = _MERGE.fullmatch(subject)
+    names = [] if merged is None else [name.strip("'\"") for name in re.split(r",? and |, ", merged["names"])]
+    remotes = r"[^/]+/" if merged is not None and merged["remote"] else r"(?:origin|upstream)/"
+    return not {re.sub(rf"^{remotes}", "", name) for name in names}.isdisjoint(
+        {branch, "main", "master", "trunk"} - {""}
+    )

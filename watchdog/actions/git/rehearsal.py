@@ -8,7 +8,7 @@ from pathlib import Path
 from watchdog.actions.git.commit_refs import BAD_REFS
 from watchdog.actions.git.repository import Repository, open_repository
 from watchdog.core.model import JsonObject
-from watchdog.host.write_trial import try_appending, try_replacing
+from watchdog.host.write_trial import try_appending, try_moving_below, try_replacing
 
 _QUERY_TIMEOUT_MS = 25_000
 _NEW_OBJECTS = 64 * 1024
@@ -22,6 +22,7 @@ def try_update(captured: JsonObject) -> None:
     repo, sizes = open_repository(captured["repo"], _QUERY_TIMEOUT_MS), dict[Path, int]()
     for name in captured["changes"]:
         path = Path(repo.work_tree, name)
+        try_moving_below(repo.work_tree, path)
         sizes[_first_missing(path)] = path.lstat().st_size if path.is_file() else 0
     branch = captured.get("branch") or repo.git_line("symbolic-ref", "--quiet", "HEAD", ok=(0, 1))
     refs = [f"{BAD_REFS}{captured['bad']}", *([branch] if branch else [])]

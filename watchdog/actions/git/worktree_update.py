@@ -12,7 +12,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from watchdog.actions.git import index_lock, kept_metadata
@@ -29,6 +29,7 @@ from watchdog.actions.values.editor import set_values
 from watchdog.actions.values.located_value import Value
 from watchdog.core.errors import ActionError
 from watchdog.host import file_metadata
+from watchdog.host.write_trial import describe_write_error
 
 _STAGING_PREFIX = ".trading-watchdog-"
 MAX_EDITED_FILE = 4 << 20
@@ -188,7 +189,7 @@ def _undo_update(
     """After a failure: back to the old commit, unless the branch has moved already. Then the problem goes its way."""
     words = str(problem)
     if isinstance(problem, OSError):
-        words = f"{problem.filename or repo.work_tree}: {problem.strerror}"
+        words = describe_write_error(_path_in_tree(problem, repo, staging), problem)
     try:
         if resolve_head(repo) == update.new_commit:
             return
@@ -202,6 +203,15 @@ def _undo_update(
     if isinstance(problem, ActionError | OSError):
         raise ActionError(f"{words} (all was put back)") from problem
     raise problem
+
+
+def _path_in_tree(problem: OSError, repo: Repository, staging: OpenTree) -> Path:
+    """Which file of the tree it is about, where it names the one that was to take its place."""
+    path = Path(problem.filename) if isinstance(problem.filename, str) else repo.work_tree
+    for folder in ("new", "old"):
+        if path.is_relative_to(staging.path / folder):
+            return repo.work_tree / path.relative_to(staging.path / folder)
+    return path
 
 
 def _open_staging(tree: OpenTree, update: WorktreeUpdate) -> OpenTree:

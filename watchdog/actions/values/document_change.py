@@ -40,8 +40,11 @@ _PLAIN_KEY = re.compile(r"[^.\[\]\"'\s=]+")
 _CODE = (".py", ".js", ".ts", ".go", ".rs", ".c", ".h", ".cpp", ".java")
 _TOP = "\0"
 """The section of keys that stand above the first one."""
-_MARK = re.compile("\0[0-9a-f]*\0")
+_MARK = re.compile("\0[^\0]*\0")
 """A secret, by its digest, until it is told whether it has changed."""
+_DIGITS = str.maketrans({f"{digit:x}": chr(0xE000 + digit) for digit in range(16)})
+"""Those of a digest, as none of a secret are: a mark has not the shape of another secret."""
+_NAMES_OF_NAMES = ("name", "key", "id", "Name", "Key")
 
 Leaves = Mapping[tuple[str | int, ...], str]
 """What is written at the end of each way through a document."""
@@ -87,8 +90,13 @@ def _changed_leaves(old: bytes, new: bytes, name: str) -> list[str] | None:
         before, after = was.get(way), now.get(way)
         if before != after:
             lines += [
-                f"{sign}{_said(way)}: {_shown(way, text)}" if len(lines) < _MAX_CHANGES else ""  # counted, and not told
-                for sign, text in (("-", before), ("+", after))
+                f"{sign}{_said(way)}: {_shown((*way, *_named_beside(way, leaves)), text)}"
+                if len(lines) < _MAX_CHANGES
+                else ""
+                for sign, text, leaves in (
+                    ("-", before, was),
+                    ("+", after, now),
+                )  # what is more is counted, and not told
                 if text is not None
             ]
     return lines
@@ -96,6 +104,14 @@ def _changed_leaves(old: bytes, new: bytes, name: str) -> list[str] | None:
 
 def _shown(way: Sequence[str | int], written: str) -> str:
     return shorten(redaction.blot_value([str(step) for step in way], written), _MAX_SHOWN)
+
+
+def _named_beside(way: Sequence[str | int], leaves: Leaves) -> list[str]:
+    """What a member calls itself: ``{name: API_KEY, value: …}`` is a value of that name."""
+    if not way or str(way[-1]).lower() not in ("value", "val", "default", "content"):
+        return []
+    beside = (leaves.get((*way[:-1], name)) for name in _NAMES_OF_NAMES)
+    return [text.strip("\"'") for text in beside if text is not None]
 
 
 def _said(way: Sequence[str | int]) -> str:
@@ -245,7 +261,7 @@ def _only(pieces: Sequence[str], wanted: Collection[int]) -> str:
 
 
 def _mark(secret: str) -> str:
-    return f"\0{hashlib.sha256(secret.encode('utf-8', 'surrogatepass')).hexdigest()}\0"
+    return f"\0{hashlib.sha256(secret.encode('utf-8', 'surrogatepass')).hexdigest().translate(_DIGITS)}\0"
 
 
 def _reveal(line: str) -> str:

@@ -34,10 +34,12 @@ def is_series_db(path: Path) -> bool:
 
 
 def last_sample_time(path: Path) -> Millis | None:
-    """Time of the last sample."""
+    """Time of the last sample. That a series is gone, as each start writes down, is none."""
     with _open_transaction(path) as db:
         found = db.execute("SELECT max(until) FROM block UNION ALL SELECT max(until) FROM fresh").fetchall()
-    return max((t for (t,) in found if t is not None), default=None)
+        (delivered,) = db.execute("SELECT max(until) FROM watched").fetchone()
+    last = max((t for (t,) in found if t is not None), default=None)
+    return last if last is None or delivered is None else min(last, delivered)
 
 
 def read_pages(
