@@ -34,6 +34,8 @@ WHOLE = (
         (b'{"ok":true,"deep":' + b"[" * 200_000, {"ok": True}),
         (b'{"ok":true,"deep":' + b'{"a":' * 200_000, {"ok": True}),
         (b'{"ok":true,"n":NaN,"ts":1700000000.000001}', {"ok": True, "ts": "1700000000.000001"}),
+        ('{"ok":true,"ts":"1.2"}'.encode("utf-16"), {"ok": True, "ts": "1.2"}),
+        ('{"ok":true,"ts":"1.2","x'.encode("utf-32-le"), {"ok": True, "ts": "1.2"}),
         (gzip.compress(b'{"ok":true,"ts":"1.2"}'), {"ok": True, "ts": "1.2"}),
         (b"<html>ok: true</html>", {}),
         (b"[true]", {}),

@@ -21,7 +21,7 @@ def read_answer(body: bytes) -> dict[str, Any]:
     """The members of a JSON object, however it goes on: up to where it is cut off, or is JSON no more. Empty: it is no object."""
     if body.startswith(_GZIP):
         body = _unpack(body)
-    text = body.decode("utf-8", "replace")
+    text = body.decode(json.detect_encoding(body), "replace")
     return _read_members(text, _SPACE.match(text).end())  # type: ignore[union-attr]  # it matches nothing, too
 
 
