@@ -18,33 +18,33 @@ WHOLE = (
 )
 
 
-@pytest.mark.parametrize(
-    ("body", "known"),
-    [
-        (b'{"ok":true', {"ok": True}),
-        (b'{"ok":true,', {"ok": True}),
-        (b'{"ok":tru', {}),
-        (b'{"ok":true,"result":{"message_id":57', {"ok": True}),  # 57, or 570?
-        (b'{"ok":true,"result":{"message_id":57,"date"', {"ok": True, "result": {"message_id": 57}}),
-        (b'{"ok":true,"ts":"17.000001","message":{"te', {"ok": True, "ts": "17.000001"}),
-        (b'\xef\xbb\xbf \n{"ok":true}', {"ok": True}),
-        (b'{"ok":true}<!-- seen by the proxy -->', {"ok": True}),
-        (b'{"ok":true,"text":"\xff\xfe"}', {"ok": True, "text": "��"}),
-        (b'{"ok":true,"n":' + b"9" * 5_000 + b"}", {"ok": True}),
-        (b'{"ok":true,"deep":' + b"[" * 200_000, {"ok": True}),
-        (b'{"ok":true,"deep":' + b'{"a":' * 200_000, {"ok": True}),
-        (b'{"ok":true,"n":NaN,"ts":1700000000.000001}', {"ok": True, "ts": "1700000000.000001"}),
-        ('{"ok":true,"ts":"1.2"}'.encode("utf-16"), {"ok": True, "ts": "1.2"}),
-        ('{"ok":true,"ts":"1.2","x'.encode("utf-32-le"), {"ok": True, "ts": "1.2"}),
-        (gzip.compress(b'{"ok":true,"ts":"1.2"}'), {"ok": True, "ts": "1.2"}),
-        (b"<html>ok: true</html>", {}),
-        (b"[true]", {}),
-        (b'"ok"', {}),
-        (b"null", {}),
-        (b"", {}),
-        (b"\x1f\x8bnot packed", {}),
-    ],
-)
+BROKEN: list[tuple[bytes, dict[str, Any]]] = [
+    (b'{"ok":true', {"ok": True}),
+    (b'{"ok":true,', {"ok": True}),
+    (b'{"ok":tru', {}),
+    (b'{"ok":true,"result":{"message_id":57', {"ok": True}),  # 57, or 570?
+    (b'{"ok":true,"result":{"message_id":57,"date"', {"ok": True, "result": {"message_id": 57}}),
+    (b'{"ok":true,"ts":"17.000001","message":{"te', {"ok": True, "ts": "17.000001"}),
+    (b'\xef\xbb\xbf \n{"ok":true}', {"ok": True}),
+    (b'{"ok":true}<!-- seen by the proxy -->', {"ok": True}),
+    (b'{"ok":true,"text":"\xff\xfe"}', {"ok": True, "text": "��"}),
+    (b'{"ok":true,"n":' + b"9" * 5_000 + b"}", {"ok": True}),
+    (b'{"ok":true,"deep":' + b"[" * 200_000, {"ok": True}),
+    (b'{"ok":true,"deep":' + b'{"a":' * 200_000, {"ok": True}),
+    (b'{"ok":true,"n":NaN,"ts":1700000000.000001}', {"ok": True, "ts": "1700000000.000001"}),
+    ('{"ok":true,"ts":"1.2"}'.encode("utf-16"), {"ok": True, "ts": "1.2"}),
+    ('{"ok":true,"ts":"1.2","x'.encode("utf-32-le"), {"ok": True, "ts": "1.2"}),
+    (gzip.compress(b'{"ok":true,"ts":"1.2"}', mtime=0), {"ok": True, "ts": "1.2"}),
+    (b"<html>ok: true</html>", {}),
+    (b"[true]", {}),
+    (b'"ok"', {}),
+    (b"null", {}),
+    (b"", {}),
+    (b"\x1f\x8bnot packed", {}),
+]
+
+
+@pytest.mark.parametrize(("body", "known"), BROKEN, ids=[str(number) for number in range(len(BROKEN))])
 def test_what_stands_before_the_fault_is_known(body: bytes, known: dict[str, Any]) -> None:
     answer = read_answer(body)
     answer.pop("n", None)
@@ -83,7 +83,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=examples(100), deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.dictionaries(st.text(), json_values, max_size=5))
 def test_a_whole_answer_is_read_as_json(answer: dict[str, Any]) -> None:
     assert read_answer(json.dumps(answer).encode()) == answer

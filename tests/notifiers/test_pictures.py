@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from dataclasses import replace
 
 import pytest
@@ -131,7 +132,7 @@ def test_a_picture_that_slack_does_not_take_costs_nothing(
     slack_server.responses.extend([OK, *refusals])
 
     assert send(make_slack(slack_server), WITH_PICTURE) == "17.000001"
-    assert "the picture of a message was not sent" in caplog.text
+    assert "the picture of a message" in caplog.text
     assert "hush" not in caplog.text
     assert [file for file in slack_server.files if "title" in file] == []
 
@@ -150,6 +151,26 @@ def test_a_picture_that_fails_on_its_way_costs_nothing(
 
     assert (handle, len(server.messages), len(server.requests)) == ("1700000000.000001", 1, step + 1)
     assert "the picture of a message was not sent" in caplog.text
+
+
+def test_a_picture_that_is_long_on_its_way_does_not_make_the_text_late(
+    slack_server: FakeSlack, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from watchdog.notifiers.slack_client import SlackClient
+
+    go_on, ended = threading.Event(), threading.Event()
+
+    def upload(*_: object) -> None:
+        go_on.wait(120)
+        ended.set()
+
+    monkeypatch.setattr(SlackClient, "upload", upload)
+    monkeypatch.setattr(slack, "TIMEOUT", 0.5)
+
+    assert send(make_slack(slack_server), WITH_PICTURE)
+    assert "is not sent yet" in caplog.text
+    go_on.set()
+    assert ended.wait(60)
 
 
 def test_a_scope_that_is_missing_for_pictures_says_so(

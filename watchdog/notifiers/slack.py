@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
@@ -118,11 +119,23 @@ class SlackNotifier(ConnectionModel):
         self._open().deliver("chat.update", body)
 
     def _send_picture(self, picture: bytes, title: str, thread: str | None) -> None:
-        """In the thread of the text, which is sent: a picture that fails is only told to the log."""
-        try:
-            self._open().upload(picture, "chart.png", title, self._channel_id(), thread)
-        except NotifyError as error:
-            log.warning("Slack: the picture of a message was not sent: %s", error)
+        """In the thread of the text, which is sent: a picture that fails is only told to the log.
+
+        Not waited for beyond its time, though each of a host's addresses may take that long to give no answer: the text would be
+        taken for not sent.
+        """
+
+        def upload() -> None:
+            try:
+                self._open().upload(picture, "chart.png", title, self._channel_id(), thread)
+            except NotifyError as error:
+                log.warning("Slack: the picture of a message was not sent: %s", error)
+
+        uploading = threading.Thread(target=upload, name="picture for Slack", daemon=True)
+        uploading.start()
+        uploading.join(TIMEOUT)
+        if uploading.is_alive():
+            log.warning("Slack: the picture of a message is not sent yet after %g s", TIMEOUT)
 
     def _channel_id(self) -> str:
         assert self.channel is not None
