@@ -18,7 +18,7 @@ from watchdog.notifiers.outbox import OutboxSender
 
 HOUR = 60 * MINUTE
 FLOOD = NotifyError("slow down", retry_after=35_000)
-REFUSED = NotifyError("the group became a supergroup", permanent=True)
+REFUSED = NotifyError("the bot was kicked out", permanent=True)
 BROKEN = NotifyError("HTTP 500")
 
 

@@ -659,3 +659,28 @@ def test_a_journal_that_cannot_be_used_stops_the_outbox_loudly(make_outbox: Call
     asyncio.run(main())
 
     assert chat.titles == ["tripped"]
+
+
+class NoticedChannel(FakeChannel):
+    """Delivers, and wants something put right."""
+
+    notice = "the group -1 became the supergroup -2 — say chat: -2"
+
+
+def test_what_is_to_be_put_right_though_it_delivers_is_told_once_on_all_channels(
+    make_outbox: Callable[..., OutboxHarness],
+) -> None:
+    channels = {"moved": NoticedChannel(), "slack": FakeChannel()}
+    harness = make_outbox(**channels)
+    for title in ("one", "two"):
+        harness.post_message(title, "moved", "slack")
+        harness.drain()
+    harness.journal.close()
+    harness.open(channels)  # another process
+    harness.post_message("three", "moved", "slack")
+    harness.drain()
+
+    notice = "channel moved: the group -1 became the supergroup -2"
+    for channel in channels.values():
+        assert sorted(channel.titles) == sorted(["one", "two", "three", notice])
+    assert [message.lines for message in channels["slack"].sent if message.title == notice] == [("say chat: -2",)]

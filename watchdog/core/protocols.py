@@ -385,7 +385,8 @@ class Action(Protocol):
 class Notifier(Protocol):
     """Tells people. `send` may be a coroutine where the client library is; raises NotifyError only.
 
-    Returns a handle for the thread (a Slack ts, a Telegram message id), or None.
+    Returns a handle for the thread (a Slack ts, a Telegram message id), or None. One that delivers, and yet has something to be put
+    right in its configuration, may say so in a property `notice`: "what happened — the cure", or None.
     """
 
     @property

@@ -242,6 +242,7 @@ class OutboxSender:
                 tx.messages.mark_sent(number, handle, now)
                 tx.messages.note_delivery(queued.channel, now)
                 self._report_recovery(tx, queued.channel, now)
+                self._report_notice(tx, queued.channel, now)
             elif error.permanent and queued.is_catch_up:
                 tx.messages.mark_postponed(number, now + _probe_pause(queued.tries), str(error))
             elif error.permanent:
@@ -341,6 +342,16 @@ class OutboxSender:
             return  # something still waits: it does not, yet
         if told := self._journal.messages.list_told([topic]):
             db.messages.enqueue(Message("info", f"channel {channel} delivers again", ends=(topic,)), sorted(told), now)
+
+    def _report_notice(self, db: Any, channel: str, now: Millis) -> None:
+        """What is to be put right in the configuration of a channel that delivers all the same: told once, everywhere."""
+        notice: str | None = getattr(self.channels.get(channel), "notice", None)
+        if notice is None:
+            return
+        what, _, cure = notice.partition(" — ")
+        title = f"channel {channel}: {what}"
+        if not self._journal.messages.was_enqueued_since(title, 0):
+            db.messages.enqueue(Message("warn", title, (cure,)), self._reachable(), now)
 
 
 def _probe_pause(tries: int) -> Millis:
