@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
+from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.error import URLError
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from watchdog.core.chat import ChatEvent, ReceiveFunction
 from watchdog.core.errors import NotifyError, install_command
 from watchdog.core.model import ConnectionModel, Message, Secret, SecretFile, Severity
 from watchdog.net.address import validate_url
 from watchdog.net.errors import is_transient_status, parse_retry_after
+from watchdog.notifiers.listening import NO_OTHERS, Routes
 from watchdog.notifiers.text import title_line, truncate, utf16_length
 from watchdog.notifiers.token import load_token, validate_token
 
@@ -28,6 +32,8 @@ CREDENTIAL_DESCRIPTION = "bot token (xoxb-…)"
 Payload = dict[str, Any]
 
 _TOKEN_PATTERN = re.compile(r"[!-~]{8,}")
+_APP_TOKEN_PATTERN = re.compile(r"xapp-[!-~]{3,}")
+_APP_CREDENTIAL_DESCRIPTION = "app-level token (xapp-…)"
 _CREDENTIALS_CURE = "leave name and password out: Slack takes the token only"
 _BOT_CURE = "make a new bot token (xoxb-…) and put it in token or token_file"
 _WEBHOOK_CURE = "make a new incoming webhook and put its address in webhook"
@@ -90,6 +96,10 @@ class SlackNotifier(ConnectionModel):
     """File with that token; read anew for each message."""
     webhook: Secret | None = None
     """Address of an incoming webhook, instead of a token. Knows no threads."""
+    app_token: Secret | None = None
+    """The app's own token (``xapp-…``, scope ``connections:write``), by which people's answers are heard."""
+    app_token_file: SecretFile | None = None
+    """File with that token; read anew for each connection."""
     channel: str | None = None
     """Where a bot posts: a channel's id, better than its name."""
     from_: Severity = Field("warn", alias="from")
@@ -107,6 +117,11 @@ class SlackNotifier(ConnectionModel):
     def _validate_token(cls, token: Secret | None) -> Secret | None:
         return validate_token(token, _TOKEN_PATTERN, CREDENTIAL_DESCRIPTION)
 
+    @field_validator("app_token")
+    @classmethod
+    def _validate_app_token(cls, token: Secret | None) -> Secret | None:
+        return validate_token(token, _APP_TOKEN_PATTERN, _APP_CREDENTIAL_DESCRIPTION)
+
     @field_validator("webhook")
     @classmethod
     def _validate_webhook(cls, webhook: Secret | None) -> Secret | None:
@@ -123,16 +138,57 @@ class SlackNotifier(ConnectionModel):
             raise ValueError("a bot needs to know where to post — say channel: C0123456")
         if self.webhook is not None and self.channel is not None:
             raise ValueError("a webhook posts to the channel it was made for — leave channel out")
+        self._validate_listening()
         return self
+
+    def _validate_listening(self) -> None:
+        if self.app_token is not None and self.app_token_file is not None:
+            raise ValueError("say only one of app_token and app_token_file")
+        if not self.listen_to_people:
+            return
+        if self.webhook is not None:
+            raise ValueError("nobody answers a webhook — say token and channel instead, or leave app_token out")
+        if not re.fullmatch(r"[CG][A-Z0-9]{2,}", self.channel or ""):
+            raise ValueError(
+                "answers come from a channel's id — say channel: C0123456 (View channel details, at the bottom)"
+            )
+
+    @property
+    def listen_to_people(self) -> bool:
+        return self.app_token is not None or self.app_token_file is not None
+
+    @property
+    def listening_identity(self) -> Hashable:
+        token = self.app_token_file if self.app_token is None else self.app_token.get_secret_value().strip()
+        return "slack", self.api, token
+
+    @property
+    def listening_chat(self) -> str:
+        return self.channel or ""
+
+    async def listen(self, receive: ReceiveFunction, others: Mapping[str, ReceiveFunction] = NO_OTHERS) -> None:
+        """See `core.chat.ListeningNotifier`."""
+        await asyncio.to_thread(_load_client)
+        from watchdog.notifiers import slack_socket
+
+        await slack_socket.listen(self.api, self._load_app_token, Routes(self.listening_chat, receive, others))
+
+    def _load_app_token(self) -> str:
+        return load_token(
+            self.app_token, self.app_token_file, _APP_TOKEN_PATTERN, _APP_CREDENTIAL_DESCRIPTION, "app_token_file"
+        )
+
+    async def acknowledge(self, event: ChatEvent, text: str) -> None:
+        """See `core.chat.ListeningNotifier`."""
+        await asyncio.to_thread(_load_client)
+        from watchdog.notifiers import slack_socket
+
+        token = load_token(self.token, self.token_file, _TOKEN_PATTERN, CREDENTIAL_DESCRIPTION)
+        await asyncio.to_thread(slack_socket.acknowledge, self.api, token, self.listening_chat, event, text)
 
     def send(self, message: Message) -> str | None:
         """Post it; return the thread's handle (a Slack ts), None from a webhook. Raises NotifyError only."""
-        try:
-            import slack_sdk  # noqa: F401  # 100 ms and 17 MB: paid when the first message goes out
-        except ImportError:
-            raise NotifyError(
-                f"the package slack_sdk is missing — {install_command('slack-sdk')}", permanent=True
-            ) from None
+        _load_client()
         body = render_message(message)
         if self.webhook is not None:
             _post_to_webhook(self.webhook.get_secret_value(), body)
@@ -143,6 +199,15 @@ class SlackNotifier(ConnectionModel):
             # A reply is seen only by those who follow the thread: what is critical, and how that ended, goes to the channel too.
             body |= {"thread_ts": message.thread, "reply_broadcast": message.broadcast or message.severity == "crit"}
         return _post(self.api, token, body)
+
+
+def _load_client() -> None:
+    try:
+        import slack_sdk  # noqa: F401  # 100 ms and 17 MB: paid when the first message goes out
+    except ImportError:
+        raise NotifyError(
+            f"the package slack_sdk is missing — {install_command('slack-sdk')}", permanent=True
+        ) from None
 
 
 def render_message(message: Message) -> Payload:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import html
 import re
+from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from watchdog.core.chat import ChatEvent, ReceiveFunction
 from watchdog.core.errors import NotifyError, install_command
 from watchdog.core.model import ConnectionModel, Message, Secret, SecretFile, Severity
 from watchdog.net.address import validate_url
 from watchdog.net.errors import is_transient_status
 from watchdog.net.secrets import redact
+from watchdog.notifiers.listening import NO_OTHERS, Routes
 from watchdog.notifiers.text import title_line, truncate, utf16_length
 from watchdog.notifiers.token import load_token, validate_token
 
@@ -43,6 +46,9 @@ class TelegramNotifier(ConnectionModel):
     """Number of the chat (a group's is negative), or the @name of a public channel."""
     from_: Severity = Field("warn", alias="from")
     """The lowest severity that is told here: info, warn or crit."""
+    answers: bool | None = None
+    """Whether people may answer here; when not said, where the configuration has ``people:``. A bot's answers go to one
+    program alone: ``false`` where another asks for them."""
     api: str = "https://api.telegram.org/bot"
     """Where the Bot API is, up to the token; for a Bot API server of your own."""
 
@@ -71,6 +77,36 @@ class TelegramNotifier(ConnectionModel):
         if (self.token is None) == (self.token_file is None):
             raise ValueError("say exactly one of token and token_file")
         return self
+
+    @property
+    def listen_to_people(self) -> bool:
+        return self.answers is not False
+
+    @property
+    def listening_identity(self) -> Hashable:
+        token = self.token_file if self.token is None else self.token.get_secret_value().strip()
+        return "telegram", self.api, token
+
+    @property
+    def listening_chat(self) -> str:
+        return str(self.chat)
+
+    async def listen(self, receive: ReceiveFunction, others: Mapping[str, ReceiveFunction] = NO_OTHERS) -> None:
+        """See `core.chat.ListeningNotifier`."""
+        await asyncio.to_thread(_load_client)
+        from watchdog.notifiers import telegram_polling
+
+        await telegram_polling.listen(self.api, self._load_token, Routes(self.listening_chat, receive, others))
+
+    async def acknowledge(self, event: ChatEvent, text: str) -> None:
+        """See `core.chat.ListeningNotifier`."""
+        await asyncio.to_thread(_load_client)
+        from watchdog.notifiers import telegram_polling
+
+        await telegram_polling.acknowledge(self.api, self._load_token(), self.chat, event, text)
+
+    def _load_token(self) -> str:
+        return load_token(self.token, self.token_file, _TOKEN_PATTERN, CREDENTIAL_DESCRIPTION)
 
     async def send(self, message: Message) -> str | None:
         """Post it; return the thread's handle (id of its first message). Raises NotifyError only."""
