@@ -1,150 +1,144 @@
-"""Hearing goes on, whatever fails."""
+"""What channels that hear people share."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import pytest
 
-from tests.support.listeners import PATIENCE
-from watchdog.core.chat import ChatEvent, ReceiveFunction
+from tests.support.listeners import PATIENCE, Receiver
+from watchdog.core.chat import ChatEvent
 from watchdog.core.errors import NotifyError
 from watchdog.journal.errors import JournalError
 from watchdog.notifiers import listening as module
-from watchdog.notifiers.listening import NO_OTHERS, Patience, clean_text, keep_listening
+from watchdog.notifiers.listening import Heard, Patience, Routes, clean_text, listen_together
 
 EVENT = ChatEvent("k", "U1", "ann", "C1", "ack 17", 5)
-NOW = 1_700_000_000_000
+BOT = ("slack", "https://slack.com/api/", "xapp-1")
 
 
-class Channel:
-    """Does what its script says next, each time that it listens: an error is raised, an event is delivered, None waits."""
-
-    def __init__(self, *script: Exception | ChatEvent | None, identity: str = "a", chat: str = "C1") -> None:
-        self.script = list(script)
-        self.listen_to_people = True
-        self.listening_identity, self.listening_chat = identity, chat
-        self.others: list[Mapping[str, ReceiveFunction]] = []
-
-    async def listen(self, receive: ReceiveFunction, others: Mapping[str, ReceiveFunction] = NO_OTHERS) -> None:
-        self.others.append(others)
-        while self.script:
-            step = self.script.pop(0)
-            if isinstance(step, Exception):
-                raise step
-            if step is None:
-                break
-            await receive(step)
-        await asyncio.Event().wait()
+def heard(chat: str = "C1", *, is_direct: bool = False) -> Heard:
+    return Heard(EVENT._replace(chat=chat), (chat,), is_direct)
 
 
-class Desk:
-    """Who is behind the channels."""
+class Service:
+    """Says what it is told to, to one listener for each credential."""
 
-    def __init__(self, **channels: Channel) -> None:
-        self.channels = channels
-        self.heard: list[tuple[str, ChatEvent]] = []
-        self.reports: list[tuple[tuple[str, ...], str | None]] = []
-        self.news = asyncio.Event()
+    def __init__(self) -> None:
+        self.runs: list[Routes] = []
+        self.error: Exception | None = None
+        self.fails = asyncio.Event()
 
-    async def receive(self, name: str, event: ChatEvent) -> None:
-        self.heard.append((name, event))
-        self.news.set()
-
-    def report(self, names: Sequence[str], error: NotifyError | None) -> None:
-        self.reports.append((tuple(names), None if error is None else str(error)))
-        self.news.set()
-
-    async def run_until(self, count: int) -> None:
-        """Until so much was heard and reported."""
-        task = asyncio.create_task(keep_listening(self.channels, self.receive, lambda: NOW, self.report))
-        try:
-            async with asyncio.timeout(PATIENCE):
-                while len(self.heard) + len(self.reports) < count:
-                    self.news.clear()
-                    news = asyncio.ensure_future(self.news.wait())
-                    await asyncio.wait({news, task}, return_when=asyncio.FIRST_COMPLETED)
-                    news.cancel()
-                    if task.done():
-                        task.result()
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+    async def run(self, routes: Routes) -> None:
+        self.runs.append(routes)
+        await self.fails.wait()
+        assert self.error is not None
+        raise self.error
 
 
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LONG_PAUSES", (0.01, 0.01))
-    monkeypatch.setattr(module, "PERMANENT_PAUSE", 0.01)
-    monkeypatch.setattr(module, "SETTLED", 0.05)
+async def end(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        with suppress(asyncio.CancelledError):
+            await task
 
 
-def test_why_nothing_is_heard_is_told_once_and_so_is_that_it_is_over() -> None:
-    same = [NotifyError("no network", retry_after=0.01) for _ in range(3)]
-    desk = Desk(chat=Channel(*same, NotifyError("no token", permanent=True), None))
+def test_channels_of_one_credential_listen_once_and_each_hears_its_own_chat() -> None:
+    async def talk() -> None:
+        service, first, second, other = Service(), Receiver(), Receiver(), Receiver()
+        tasks = [
+            asyncio.create_task(listen_together(credential, chat, receiver, service.run))
+            for credential, chat, receiver in ((BOT, "C1", first), (BOT, "C2", second), (("telegram",), "C1", other))
+        ]
+        while len(service.runs) < 2:
+            await asyncio.sleep(0)
+        for said in (heard("C1"), heard("C2"), heard("D1", is_direct=True), heard("C3")):
+            assert await service.runs[0].take("Slack", said)
+        assert [event.chat for event in first.offered] == ["C1", "D1"]
+        assert [event.chat for event in second.offered] == ["C2"]
+        assert other.offered == []
+        await end(*tasks)
+        assert module._shared == {}
 
-    asyncio.run(desk.run_until(3))
-
-    assert desk.reports == [(("chat",), "no network"), (("chat",), "no token"), (("chat",), None)]
+    asyncio.run(talk())
 
 
-def test_what_never_failed_is_not_told_to_be_over() -> None:
-    channel = Channel(EVENT)
+def test_a_channel_that_ceases_to_listen_leaves_the_others_their_connection() -> None:
+    async def talk() -> None:
+        service, second = Service(), Receiver()
+        first_task = asyncio.create_task(listen_together(BOT, "C1", Receiver(), service.run))
+        second_task = asyncio.create_task(listen_together(BOT, "C2", second, service.run))
+        while not service.runs:
+            await asyncio.sleep(0)
+        await end(first_task)
+        (routes,) = service.runs
+        assert await routes.take("Slack", heard("C2"))
+        assert len(second.offered) == 1
+        await end(second_task)
 
-    async def wait() -> None:
-        desk = Desk(chat=channel)
-        await desk.run_until(1)
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.2):
-                await desk.run_until(2)
-        assert desk.reports == []
+    asyncio.run(talk())
 
-    asyncio.run(wait())
+
+def test_what_is_said_to_a_channel_that_comes_back_in_a_moment_waits_for_it_and_not_for_ever() -> None:
+    async def talk() -> None:
+        routes, receiver = Routes(), Receiver()
+        routes.join("C1", receiver)
+        routes.leave("C1", receiver)
+        assert not await routes.take("Slack", heard())
+        routes.join("C1", receiver)
+        assert await routes.take("Slack", heard())
+        routes.leave("C1", receiver)
+        assert [await routes.take("Slack", heard()) for _ in range(module.MAX_WAITS + 1)].count(
+            False
+        ) == module.MAX_WAITS
+        assert len(receiver.offered) == 1
+
+    asyncio.run(talk())
+
+
+def test_what_the_journal_did_not_take_is_to_come_again() -> None:
+    async def talk() -> None:
+        routes, receiver = Routes(), Receiver()
+        routes.join("C1", receiver)
+        receiver.is_available = False
+        assert not await routes.take("Slack", heard())
+        receiver.is_available = True
+        assert await routes.take("Slack", heard())
+
+    asyncio.run(talk())
+
+
+@pytest.mark.parametrize(
+    "error", [NotifyError("no network", retry_after=7), NotifyError("no token", permanent=True), JournalError("x")]
+)
+def test_why_nothing_is_heard_is_heard_by_each_channel_and_the_next_try_is_a_new_one(error: Exception) -> None:
+    async def talk() -> None:
+        service = Service()
+        service.error = error
+        tasks = [asyncio.create_task(listen_together(BOT, chat, Receiver(), service.run)) for chat in ("C1", "C2")]
+        while not service.runs:
+            await asyncio.sleep(0)
+        service.fails.set()
+        async with asyncio.timeout(PATIENCE):
+            raised = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [(type(each), str(each)) for each in raised] == [(type(error), str(error))] * 2
+        assert {(getattr(each, "retry_after", None), getattr(each, "permanent", None)) for each in raised} == {
+            (getattr(error, "retry_after", None), getattr(error, "permanent", None))
+        }
+        service.fails.clear()
+        again = asyncio.create_task(listen_together(BOT, "C1", Receiver(), service.run))
+        while len(service.runs) < 2:
+            await asyncio.sleep(0)
+        await end(again)
+
+    asyncio.run(talk())
 
 
 def test_what_the_service_does_not_say_the_time_of_was_said_when_it_came() -> None:
-    desk = Desk(chat=Channel(EVENT, EVENT._replace(t=0)))
-
-    asyncio.run(desk.run_until(2))
-
-    assert [event.t for _, event in desk.heard] == [5, NOW]
-
-
-def test_one_of_several_channels_with_one_credential_listens_for_all() -> None:
-    first, second, third = Channel(EVENT), Channel(EVENT, chat="C2"), Channel(EVENT, identity="b")
-    silent = Channel(EVENT, identity="c")
-    silent.listen_to_people = False
-    desk = Desk(first=first, second=second, third=third, silent=silent)
-
-    asyncio.run(desk.run_until(2))
-
-    assert sorted(name for name, _ in desk.heard) == ["first", "third"]
-    assert (second.others, silent.others, list(first.others[0])) == ([], [], ["C2"])
-    asyncio.run(first.others[0]["C2"](EVENT))  # type: ignore[arg-type]  # a coroutine it is
-    assert desk.heard[-1] == ("second", EVENT)
-
-
-def test_a_journal_that_cannot_be_used_ends_it() -> None:
-    desk = Desk(bad=Channel(EVENT), good=Channel(None, identity="b"))
-
-    async def fail(name: str, event: ChatEvent) -> None:
-        raise JournalError("damaged")
-
-    desk.receive = fail  # type: ignore[method-assign]
-    with pytest.raises(JournalError, match="damaged"):
-        asyncio.run(desk.run_until(1))
-
-
-def test_where_nobody_listens_it_waits() -> None:
-    async def wait() -> None:
-        async with asyncio.timeout(0.1):
-            await keep_listening({}, Desk().receive, lambda: NOW, Desk().report)
-
-    with pytest.raises(TimeoutError):
-        asyncio.run(wait())
+    assert EVENT.with_time(9).t == 5
+    assert EVENT._replace(t=0).with_time(9).t == 9
 
 
 def test_pauses_grow_until_it_is_told_and_a_service_that_asks_for_more_gets_it() -> None:

@@ -281,13 +281,14 @@ def test_what_is_said_elsewhere_or_by_nobody_is_left_out_and_acknowledged(
 def test_channels_of_one_app_share_a_connection_and_hear_each_its_own(server: FakeSocketMode) -> None:
     async def talk() -> None:
         first, second = Receiver(), Receiver()
-        async with listening(channel(server), first, {"C0777777": second}):
+        async with listening(channel(server), first), listening(channel(server, channel="C0777777"), second):
             await asyncio.to_thread(server.wait_for_link)
             for payload in (press("ack 1"), press("ack 2", channel={"id": "C0777777"})):
                 server.deliver("interactive", payload)
                 await acknowledged(server)
         assert [event.text for event in first.offered] == ["ack 1"]
         assert [event.text for event in second.offered] == ["ack 2"]
+        assert len(server.links) == 1
 
     asyncio.run(talk())
 

@@ -393,12 +393,13 @@ def test_channels_of_one_bot_share_a_poll_and_hear_each_its_own(server: FakeTele
     async def talk() -> None:
         first, second = Receiver(), Receiver()
         server.say(message("/ack 1"))
-        server.say(message("/ack 2", chat={"id": -10077, "type": "channel", "username": "Our_Channel"}))
+        server.say(message("/ack 2", chat={"id": -1000000000077, "type": "channel", "username": "Our_Channel"}))
         server.say(direct("/ack 3"))
-        async with listening(channel(server), first, {"@our_channel": second}):
+        async with listening(channel(server), first), listening(channel(server, chat="@our_channel"), second):
             await asyncio.to_thread(server.wait_until, lambda: server.polls and not server.unconfirmed)
         assert [event.text for event in first.offered] == ["ack 1", "ack 3"]
-        assert [event.text for event in second.offered] == ["ack 2"]
+        assert [(event.text, event.chat) for event in second.offered] == [("ack 2", "@our_channel")]
+        assert sum(request.path.endswith("getMe") for request in server.requests) == 1
 
     asyncio.run(talk())
 
@@ -406,13 +407,13 @@ def test_channels_of_one_bot_share_a_poll_and_hear_each_its_own(server: FakeTele
 def test_a_group_that_became_a_supergroup_is_heard_on(server: FakeTelegramUpdates) -> None:
     async def talk() -> list[ChatEvent]:
         receiver = Receiver()
-        server.say(message(None, migrate_to_chat_id=-10088))
-        server.say(message("/ack 1", chat={"id": -10088, "type": "supergroup"}))
+        server.say(message(None, migrate_to_chat_id=-1000000000088))
+        server.say(message("/ack 1", chat={"id": -1000000000088, "type": "supergroup"}))
         async with listening(channel(server), receiver):
             await receiver.next()
         return receiver.offered
 
-    assert [event.chat for event in asyncio.run(talk())] == ["-10088"]
+    assert [event.chat for event in asyncio.run(talk())] == [CHAT]
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ class FakeTelegramUpdates(FakeServer):
 
     token = "123456:AAhush-hush_hush"
     username = "our_watchdog_bot"
-    chat_id = -1001234
+    chat_id = -1001234567890
 
     def __init__(self) -> None:
         self.now = DAY

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -40,11 +40,9 @@ class Receiver:
 
 
 @asynccontextmanager
-async def listening(
-    channel: Any, receive: ReceiveFunction, others: Mapping[str, ReceiveFunction] | None = None
-) -> AsyncIterator[asyncio.Task[None]]:
+async def listening(channel: Any, receive: ReceiveFunction) -> AsyncIterator[asyncio.Task[None]]:
     """As long as it is entered; what ends it on its own is raised at the end."""
-    task = asyncio.create_task(channel.listen(receive, others or {}))
+    task = asyncio.create_task(channel.listen(receive))
     try:
         yield task
     finally:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from pydantic import AfterValidator, model_validator
@@ -57,12 +57,16 @@ class ChatEvent(NamedTuple):
     """A command without its slash, and its words: ``ack 17 on it``. Of a button, its `Button.answer`."""
     t: Millis
     """When it was said, by the service's clock, at the earliest. 0, as it comes from a channel: the service does not say it, and
-    it came without delay."""
+    it came without delay: see `with_time`."""
     is_button: bool = False
     message: str | None = None
     """The handle of the message under which the button stood."""
     reply_to: str | None = None
     """The handle to answer under, where that is not `message`."""
+
+    def with_time(self, now: Millis) -> ChatEvent:
+        """Said when it came, where the service does not say when."""
+        return self if self.t else self._replace(t=now)
 
 
 ReceiveFunction = Callable[[ChatEvent], Awaitable[None]]
@@ -89,20 +93,10 @@ class ListeningNotifier(Notifier, Protocol):
         """Whether it is to: where its own entry has all that it needs."""
         ...
 
-    @property
-    def listening_identity(self) -> Hashable:
-        """Equal for channels that hear by one credential: a service says each thing once, so one of them listens for all."""
-        ...
-
-    @property
-    def listening_chat(self) -> str:
-        """The chat that is its own, as `others` of another channel calls it."""
-        ...
-
-    async def listen(self, receive: ReceiveFunction, others: Mapping[str, ReceiveFunction] = ...) -> None:
-        """Takes in what is said in its chat, and to the bot alone, until it is cancelled; what is said in the chats of `others`
-        is given to them. Raises NotifyError when it cannot listen: it is called again after a while. Whatever else `receive`
-        raises goes through."""
+    async def listen(self, receive: ReceiveFunction) -> None:
+        """Takes in what is said in its chat, or to the bot alone, until it is cancelled. Channels with one credential share a
+        connection. Raises NotifyError when it cannot listen: it is called again after a while, or at the next reload when that
+        is permanent. Whatever else `receive` raises goes through."""
         ...
 
     async def acknowledge(self, event: ChatEvent, text: str) -> None:

@@ -1,22 +1,20 @@
 """What channels that hear people share: whose a word is, how much of it is taken, and how hearing goes on when it fails.
 
-`keep_listening` runs them all. What is said is told to the service as taken in only when whoever receives it has returned.
+What is said is told to the service as taken in only when whoever receives it has returned.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
-from functools import partial
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from watchdog.core.chat import ChatEvent, ReceiveFunction
 from watchdog.core.errors import NotifyError
-from watchdog.core.model import Millis
 from watchdog.core.telemetry import log
+from watchdog.journal.errors import JournalUnavailableError
 
 MAX_TEXT = 1_000
 """Characters of what somebody says that are taken in."""
@@ -24,17 +22,8 @@ MAX_NAME = 100
 """Characters of a name, or of an id of the service's."""
 PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Seconds between tries to hear again, until it is said that nothing is heard."""
-LONG_PAUSES = (30.0, 60.0)
-"""The same from then on."""
-PERMANENT_PAUSE = 900.0
-"""Seconds after which even what was refused for good is tried once more: a token may have been renewed."""
-SETTLED = 60.0
-"""Seconds after which one that goes on is believed to hear."""
-
-NO_OTHERS: Mapping[str, ReceiveFunction] = MappingProxyType({})
-"""One channel alone has its bot."""
-Report = Callable[[Sequence[str], NotifyError | None], None]
-"""(channels, why they hear nothing; None: they hear again)"""
+MAX_WAITS = 30
+"""How often what was said to a channel that has just ceased to listen is asked for once more."""
 
 
 class Heard(NamedTuple):
@@ -62,26 +51,55 @@ def command_text(text: str) -> str:
 
 
 class Routes:
-    """Who takes in what is said where."""
+    """Who takes in what is said where: the channels of one credential."""
 
-    def __init__(self, chat: str, receive: ReceiveFunction, others: Mapping[str, ReceiveFunction]) -> None:
-        self._receive = receive
-        self._by_chat = {**{name.lower(): other for name, other in others.items()}, chat.lower(): receive}
+    def __init__(self) -> None:
+        self._receivers: list[tuple[str, ReceiveFunction]] = []
+        self._away: dict[str, int] = {}
+        """Chat of a channel that listens no more → how often it is still waited for."""
+        self._moved: dict[str, str] = {}
         self._dropped: Counter[str] = Counter()
 
-    def find(self, heard: Heard) -> ReceiveFunction | None:
-        """None: it was said where nobody listens."""
-        for place in heard.places:
-            if (receive := self._by_chat.get(place.lower())) is not None:
-                return receive
-        return self._receive if heard.is_direct else None
+    def __len__(self) -> int:
+        return len(self._receivers)
+
+    def join(self, chat: str, receive: ReceiveFunction) -> None:
+        self._receivers.append((chat, receive))
+        self._away.pop(chat.lower(), None)
+
+    def leave(self, chat: str, receive: ReceiveFunction) -> None:
+        """It may come again in a moment: at a reload, or after an error."""
+        self._receivers.remove((chat, receive))
+        self._away[chat.lower()] = MAX_WAITS
 
     def move(self, old: str, new: str) -> None:
         """The chat has another number from now on."""
-        if (receive := self._by_chat.get(old.lower())) is not None:
-            self._by_chat.setdefault(new.lower(), receive)
+        self._moved[new] = old
 
-    def drop(self, service: str, why: str) -> None:
+    async def take(self, service: str, heard: Heard | str) -> bool:
+        """Gives it to whoever listens there; what is nobody's is left out. False: it is to come again."""
+        if isinstance(heard, str):
+            self._drop(service, heard)
+            return True
+        places = [place.lower() for place in (*heard.places, *(self._moved.get(one, "") for one in heard.places))]
+        found = next((each for each in self._receivers if each[0].lower() in places), None)
+        if found is not None:
+            event = heard.event._replace(chat=found[0])
+        elif (waiting := next((place for place in places if self._away.get(place)), None)) is not None:
+            self._away[waiting] -= 1
+            return False
+        elif heard.is_direct and self._receivers:
+            found, event = self._receivers[0], heard.event
+        else:
+            self._drop(service, "said in another chat")
+            return True
+        try:
+            await found[1](event)
+        except JournalUnavailableError:
+            return False
+        return True
+
+    def _drop(self, service: str, why: str) -> None:
         """Something was left out. Counted; the log hears of the first, the tenth, the hundredth …"""
         self._dropped[why] += 1
         if (count := self._dropped[why]) == 10 ** (len(str(count)) - 1):
@@ -117,79 +135,43 @@ async def listen_with_token(load_token: Callable[[], str], listen: Callable[[str
                 raise
 
 
-async def keep_listening(
-    channels: Mapping[str, Any],
-    receive: Callable[[str, ChatEvent], Awaitable[None]],
-    clock: Callable[[], Millis],
-    report: Report,
-) -> None:
-    """Until cancelled, on all of these `ListeningNotifier`s that are to listen. Raises what `receive` raises, but for a journal
-    that is not available: then the service delivers again.
+class _Shared:
+    """What channels of one credential hear by."""
 
-    `receive` gets the name of the channel, and no event without a time; `report` hears once why some hear nothing, and once
-    that they hear again.
-    """
-    tasks = [
-        asyncio.create_task(_keep_group_listening(group, receive, clock, report)) for group in _group(channels).values()
-    ]
-    if not tasks:
-        await asyncio.Event().wait()
+    def __init__(self) -> None:
+        self.routes = Routes()
+        self.task: asyncio.Task[None] | None = None
+
+
+_shared: dict[tuple[object, ...], _Shared] = {}
+"""(loop, service, API, token) → as long as somebody listens."""
+
+
+async def listen_together(
+    credential: tuple[str, ...], chat: str, receive: ReceiveFunction, run: Callable[[Routes], Awaitable[None]]
+) -> None:
+    """Until cancelled, or until `run` raises, which all channels of that credential hear. A service says each thing once, however
+    many of them there are: `run` runs once for all of them."""
+    key = (id(asyncio.get_running_loop()), *credential)
+    shared = _shared.setdefault(key, _Shared())
+    shared.routes.join(chat, receive)
+    if shared.task is None:
+        shared.task = asyncio.ensure_future(run(shared.routes))
+    task = shared.task
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        for task in done:
-            task.result()
+        await asyncio.wait({task})
+        if shared.task is task:
+            shared.task = None
+        if (error := task.exception()) is None:
+            return
+        if isinstance(error, NotifyError):  # one for each
+            raise NotifyError(str(error), permanent=error.permanent, retry_after=error.retry_after)
+        raise error
     finally:
-        await _cancel(tasks)
-
-
-def _group(channels: Mapping[str, Any]) -> dict[Hashable, dict[str, Any]]:
-    groups: dict[Hashable, dict[str, Any]] = {}
-    for name, channel in channels.items():
-        if getattr(channel, "listen_to_people", False):
-            groups.setdefault(channel.listening_identity, {})[name] = channel
-    return groups
-
-
-async def _keep_group_listening(
-    group: Mapping[str, Any],
-    receive: Callable[[str, ChatEvent], Awaitable[None]],
-    clock: Callable[[], Millis],
-    report: Report,
-) -> None:
-    """Channels with one credential."""
-
-    async def take(name: str, event: ChatEvent) -> None:
-        await receive(name, event if event.t else event._replace(t=clock()))
-
-    takers = {name: partial(take, name) for name in group}
-    first, *others = group
-    further: dict[str, ReceiveFunction] = {}
-    for name in others:
-        further.setdefault(group[name].listening_chat, takers[name])
-    names, told, pauses = tuple(group), "", iter(LONG_PAUSES)
-    while True:
-        listening = asyncio.ensure_future(group[first].listen(takers[first], further))
-        try:
-            await asyncio.wait({listening}, timeout=SETTLED)
-            if not listening.done():
-                pauses = iter(LONG_PAUSES)
-                if told:
-                    told = ""
-                    report(names, None)
-            await listening
-        except NotifyError as error:
-            if str(error) != told:
-                told = str(error)
-                report(names, error)
-            pause = PERMANENT_PAUSE if error.permanent else next(pauses, LONG_PAUSES[-1])
-            await asyncio.sleep(max(pause, error.retry_after or 0))
-        finally:
-            await _cancel([listening])
-
-
-async def _cancel(tasks: Iterable[asyncio.Future[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    for task in tasks:
-        with suppress(asyncio.CancelledError, Exception):
-            await task
+        shared.routes.leave(chat, receive)
+        if not shared.routes:
+            if _shared.get(key) is shared:
+                del _shared[key]
+            task.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await task

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.error import URLError
 
@@ -16,7 +15,7 @@ from watchdog.core.errors import NotifyError, install_command
 from watchdog.core.model import ConnectionModel, Message, Secret, SecretFile, Severity
 from watchdog.net.address import validate_url
 from watchdog.net.errors import is_transient_status, parse_retry_after
-from watchdog.notifiers.listening import NO_OTHERS, Routes
+from watchdog.notifiers.listening import listen_together
 from watchdog.notifiers.text import title_line, truncate, utf16_length
 from watchdog.notifiers.token import load_token, validate_token
 
@@ -157,21 +156,18 @@ class SlackNotifier(ConnectionModel):
     def listen_to_people(self) -> bool:
         return self.app_token is not None or self.app_token_file is not None
 
-    @property
-    def listening_identity(self) -> Hashable:
-        token = self.app_token_file if self.app_token is None else self.app_token.get_secret_value().strip()
-        return "slack", self.api, token
-
-    @property
-    def listening_chat(self) -> str:
-        return self.channel or ""
-
-    async def listen(self, receive: ReceiveFunction, others: Mapping[str, ReceiveFunction] = NO_OTHERS) -> None:
+    async def listen(self, receive: ReceiveFunction) -> None:
         """See `core.chat.ListeningNotifier`."""
         await asyncio.to_thread(_load_client)
         from watchdog.notifiers import slack_socket
 
-        await slack_socket.listen(self.api, self._load_app_token, Routes(self.listening_chat, receive, others))
+        credential = ("slack", self.api, self._load_app_token())
+        await listen_together(
+            credential,
+            self.channel or "",
+            receive,
+            lambda routes: slack_socket.listen(self.api, self._load_app_token, routes),
+        )
 
     def _load_app_token(self) -> str:
         return load_token(
@@ -184,7 +180,7 @@ class SlackNotifier(ConnectionModel):
         from watchdog.notifiers import slack_socket
 
         token = load_token(self.token, self.token_file, _TOKEN_PATTERN, CREDENTIAL_DESCRIPTION)
-        await asyncio.to_thread(slack_socket.acknowledge, self.api, token, self.listening_chat, event, text)
+        await asyncio.to_thread(slack_socket.acknowledge, self.api, token, self.channel or "", event, text)
 
     def send(self, message: Message) -> str | None:
         """Post it; return the thread's handle (a Slack ts), None from a webhook. Raises NotifyError only."""

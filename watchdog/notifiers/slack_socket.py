@@ -18,7 +18,6 @@ from slack_sdk.socket_mode.response import SocketModeResponse
 
 from watchdog.core.chat import ChatEvent
 from watchdog.core.errors import NotifyError
-from watchdog.journal.errors import JournalUnavailableError
 from watchdog.net.errors import parse_retry_after
 from watchdog.notifiers.listening import Patience, Routes, listen_with_token
 from watchdog.notifiers.slack_events import is_direct, read_envelope
@@ -177,7 +176,7 @@ class _Listener:
         except (ValueError, RecursionError):
             message = None
         if not isinstance(message, dict):
-            self._routes.drop("Slack", "no JSON object")
+            await self._routes.take("Slack", "no JSON object")
         elif message.get("type") == "hello":
             session.is_greeted = True
         elif message.get("type") == "disconnect":
@@ -200,18 +199,10 @@ class _Listener:
     async def _take(self, session: _Session, message: dict[str, Any]) -> None:
         envelope = SocketModeRequest.from_dict(message) if isinstance(message.get("payload"), dict) else None
         if envelope is None or not isinstance(envelope.envelope_id, str):
-            self._routes.drop("Slack", "no envelope")
+            await self._routes.take("Slack", "no envelope")
             return
-        heard = read_envelope(str(envelope.type), envelope.payload)
-        if isinstance(heard, str):
-            self._routes.drop("Slack", heard)
-        elif (receive := self._routes.find(heard)) is None:
-            self._routes.drop("Slack", "said in another chat")
-        else:
-            try:
-                await receive(heard.event)
-            except JournalUnavailableError:
-                return
+        if not await self._routes.take("Slack", read_envelope(str(envelope.type), envelope.payload)):
+            return
         answer = json.dumps(SocketModeResponse(envelope.envelope_id).to_dict())
         with suppress(OSError):  # it is delivered again, and known by its key
             await asyncio.to_thread(session.socket.send, answer)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import html
 import re
-from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
@@ -16,7 +15,7 @@ from watchdog.core.model import ConnectionModel, Message, Secret, SecretFile, Se
 from watchdog.net.address import validate_url
 from watchdog.net.errors import is_transient_status
 from watchdog.net.secrets import redact
-from watchdog.notifiers.listening import NO_OTHERS, Routes
+from watchdog.notifiers.listening import listen_together
 from watchdog.notifiers.text import title_line, truncate, utf16_length
 from watchdog.notifiers.token import load_token, validate_token
 
@@ -82,21 +81,18 @@ class TelegramNotifier(ConnectionModel):
     def listen_to_people(self) -> bool:
         return self.answers is not False
 
-    @property
-    def listening_identity(self) -> Hashable:
-        token = self.token_file if self.token is None else self.token.get_secret_value().strip()
-        return "telegram", self.api, token
-
-    @property
-    def listening_chat(self) -> str:
-        return str(self.chat)
-
-    async def listen(self, receive: ReceiveFunction, others: Mapping[str, ReceiveFunction] = NO_OTHERS) -> None:
+    async def listen(self, receive: ReceiveFunction) -> None:
         """See `core.chat.ListeningNotifier`."""
         await asyncio.to_thread(_load_client)
         from watchdog.notifiers import telegram_polling
 
-        await telegram_polling.listen(self.api, self._load_token, Routes(self.listening_chat, receive, others))
+        credential = ("telegram", self.api, self._load_token())
+        await listen_together(
+            credential,
+            str(self.chat),
+            receive,
+            lambda routes: telegram_polling.listen(self.api, self._load_token, routes),
+        )
 
     async def acknowledge(self, event: ChatEvent, text: str) -> None:
         """See `core.chat.ListeningNotifier`."""

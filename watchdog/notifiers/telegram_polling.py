@@ -19,7 +19,6 @@ from telegram.request import HTTPXRequest
 from watchdog.core.chat import ChatEvent
 from watchdog.core.errors import NotifyError
 from watchdog.core.model import Millis
-from watchdog.journal.errors import JournalUnavailableError
 from watchdog.net.errors import is_transient_status, parse_retry_after
 from watchdog.net.secrets import redact
 from watchdog.notifiers import telegram_client
@@ -253,20 +252,12 @@ class _Poller:
         for update in updates:
             number = read_update_id(update) if isinstance(update, dict) else None
             if number is None:
-                self._routes.drop("Telegram", "an update without a number")
+                await self._routes.take("Telegram", "an update without a number")
                 continue
             if (moved := read_migration(update)) is not None:
                 self._routes.move(*moved)
-            heard = read_update(update, self._username or "", pressed)
-            if isinstance(heard, str):
-                self._routes.drop("Telegram", heard)
-            elif (receive := self._routes.find(heard)) is None:
-                self._routes.drop("Telegram", "said in another chat")
-            else:
-                try:
-                    await receive(heard.event)
-                except JournalUnavailableError:
-                    return False
+            if not await self._routes.take("Telegram", read_update(update, self._username or "", pressed)):
+                return False
             self._offset = number + 1
         return not updates or self._offset != before
 
@@ -280,5 +271,6 @@ async def acknowledge(api: str, token: str, chat: int | str, event: ChatEvent, t
             await client.answer_button(query, text)
             return
         where = int(event.chat) if event.chat.lstrip("-").isdecimal() else chat
-        reply_to = int(event.reply_to) if event.reply_to is not None and event.reply_to.isdecimal() else None
+        number = (event.reply_to or "").partition("@")[0]
+        reply_to = int(number) if number.isdecimal() else None
         await client.answer_message(where, text, reply_to)

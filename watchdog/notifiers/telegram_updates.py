@@ -14,6 +14,8 @@ from watchdog.notifiers.listening import MAX_NAME, Heard, clean_text, command_te
 UPDATE_TYPES = ("message", "callback_query")
 """What we ask for."""
 
+_FIRST_SUPERGROUP = -1_000_000_000_000
+"""The numbers of basic groups lie between this one and 0."""
 _COMMAND = re.compile(r"/([A-Za-z0-9_]*)(?:@([A-Za-z0-9_]+))?(?=\s|$)")
 _CALLBACK_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CALLBACK_KEY = re.compile(r"update:[0-9]+ callback:(.+)")
@@ -63,7 +65,7 @@ def _read_button(number: int, query: Mapping[str, Any], pressed: Millis | None) 
     shown = max(_int(message.get("date")) or 0, _int(message.get("edit_date")) or 0) * 1_000
     t = max(1, shown) if pressed is None else pressed
     key = f"update:{number} callback:{identity}"
-    return _heard(key, user, sender, message, command_text(text), t, is_button=True, message=str(handle))
+    return _heard(key, user, sender, message, command_text(text), t, is_button=True, message=_handle(handle, message))
 
 
 def _read_message(number: int, message: Mapping[str, Any], username: str) -> Heard | str:
@@ -77,7 +79,7 @@ def _read_message(number: int, message: Mapping[str, Any], username: str) -> Hea
     date, handle = _int(message.get("date")), _int(message.get("message_id"))
     if said is None or date is None:
         return "no command"
-    reply_to = None if handle is None or _is_direct(message) else str(handle)
+    reply_to = None if handle is None or _is_direct(message) else _handle(handle, message)
     return _heard(f"update:{number}", user, sender, message, said, max(1, date * 1_000), reply_to=reply_to)
 
 
@@ -107,6 +109,12 @@ def _heard(
     shown = " ".join(filter(None, names)) or clean_text(sender.get("username"), MAX_NAME)
     places = (str(number), *((f"@{name}",) if name else ()))
     return Heard(ChatEvent(key, str(user), shown, str(number), text, t, **more), places, _is_direct(place))
+
+
+def _handle(number: int, message: Mapping[str, Any]) -> str:
+    """As messages are called: in a basic group with its chat, for the supergroup that it becomes counts them anew."""
+    chat = _int(_part(message, "chat").get("id")) or 0
+    return f"{number}@{chat}" if _FIRST_SUPERGROUP < chat < 0 else str(number)
 
 
 def _is_direct(message: Mapping[str, Any]) -> bool:
