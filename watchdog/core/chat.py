@@ -56,12 +56,17 @@ class ChatEvent(NamedTuple):
     text: str
     """A command without its slash, and its words: ``ack 17 on it``. Of a button, its `Button.answer`."""
     t: Millis
-    """When it was said, by the service's clock, or when it came where the service does not say it."""
+    """When it was said, by the service's clock, at the earliest. 0, as it comes from a channel: the service does not say it, and
+    it came without delay: see `with_time`."""
     is_button: bool = False
     message: str | None = None
     """The handle of the message under which the button stood."""
     reply_to: str | None = None
     """The handle to answer under, where that is not `message`."""
+
+    def with_time(self, now: Millis) -> ChatEvent:
+        """Said when it came, where the service does not say when."""
+        return self if self.t else self._replace(t=now)
 
 
 ReceiveFunction = Callable[[ChatEvent], Awaitable[None]]
@@ -83,12 +88,15 @@ class EditingNotifier(Notifier, Protocol):
 class ListeningNotifier(Notifier, Protocol):
     """Hears what people answer."""
 
-    listen_to_people: bool
-    """Whether it is to: where the configuration has all that it needs."""
+    @property
+    def listen_to_people(self) -> bool:
+        """Whether it is to: where its own entry has all that it needs."""
+        ...
 
     async def listen(self, receive: ReceiveFunction) -> None:
-        """Takes in what is said until it is cancelled. Raises NotifyError when it cannot listen: it is called again after a
-        while, or at the next reload when that is permanent."""
+        """Takes in what is said in its chat, or to the bot alone, until it is cancelled. Channels with one credential share a
+        connection. Raises NotifyError when it cannot listen: it is called again after a while, or at the next reload when that
+        is permanent. Whatever else `receive` raises goes through."""
         ...
 
     async def acknowledge(self, event: ChatEvent, text: str) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import threading
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from watchdog.core.chat import ChatEvent, ReceiveFunction
 from watchdog.core.errors import NotifyError, install_command
 from watchdog.core.model import ConnectionModel, Message, Secret, SecretFile, Severity
 from watchdog.core.telemetry import log
 from watchdog.net.address import validate_url
 from watchdog.net.deadline import Deadline
+from watchdog.notifiers.listening import listen_together
 from watchdog.notifiers.slack_layout import render_message
 from watchdog.notifiers.text import title_line
 from watchdog.notifiers.token import load_token, validate_token
@@ -24,6 +27,8 @@ TIMEOUT = 10
 """Seconds for one message in all, and as many for its picture."""
 CREDENTIAL_DESCRIPTION = "bot token (xoxb-…)"
 _TOKEN_PATTERN = re.compile(r"[!-~]{8,}")
+_APP_TOKEN_PATTERN = re.compile(r"xapp-[!-~]{3,}")
+_APP_CREDENTIAL_DESCRIPTION = "app-level token (xapp-…)"
 _CREDENTIALS_CURE = "leave name and password out: Slack takes the token only"
 _ID_PATTERN = re.compile(r"[CDG][A-Z0-9]{5,30}")
 _TS_PATTERN = re.compile(r"[0-9]{1,20}\.[0-9]{1,20}")
@@ -44,6 +49,10 @@ class SlackNotifier(ConnectionModel):
     """File with that token; read anew for each message."""
     webhook: Secret | None = None
     """Address of an incoming webhook, instead of a token. Knows no threads, edits, buttons and pictures."""
+    app_token: Secret | None = None
+    """The app's own token (``xapp-…``, scope ``connections:write``), by which people's answers are heard."""
+    app_token_file: SecretFile | None = None
+    """File with that token; read anew for each connection."""
     channel: str | None = None
     """Where a bot posts: a channel's id, better than its name."""
     from_: Severity = Field("warn", alias="from")
@@ -61,6 +70,11 @@ class SlackNotifier(ConnectionModel):
     def _validate_token(cls, token: Secret | None) -> Secret | None:
         return validate_token(token, _TOKEN_PATTERN, CREDENTIAL_DESCRIPTION)
 
+    @field_validator("app_token")
+    @classmethod
+    def _validate_app_token(cls, token: Secret | None) -> Secret | None:
+        return validate_token(token, _APP_TOKEN_PATTERN, _APP_CREDENTIAL_DESCRIPTION)
+
     @field_validator("webhook")
     @classmethod
     def _validate_webhook(cls, webhook: Secret | None) -> Secret | None:
@@ -77,7 +91,50 @@ class SlackNotifier(ConnectionModel):
             raise ValueError("a bot needs to know where to post — say channel: C0123456")
         if self.webhook is not None and self.channel is not None:
             raise ValueError("a webhook posts to the channel it was made for — leave channel out")
+        self._validate_listening()
         return self
+
+    def _validate_listening(self) -> None:
+        if self.app_token is not None and self.app_token_file is not None:
+            raise ValueError("say only one of app_token and app_token_file")
+        if not self.listen_to_people:
+            return
+        if self.webhook is not None:
+            raise ValueError("nobody answers a webhook — say token and channel instead, or leave app_token out")
+        if not re.fullmatch(r"[CG][A-Z0-9]{2,}", self.channel or ""):
+            raise ValueError(
+                "answers come from a channel's id — say channel: C0123456 (View channel details, at the bottom)"
+            )
+
+    @property
+    def listen_to_people(self) -> bool:
+        return self.app_token is not None or self.app_token_file is not None
+
+    async def listen(self, receive: ReceiveFunction) -> None:
+        """See `core.chat.ListeningNotifier`."""
+        await asyncio.to_thread(_load_client)
+        from watchdog.notifiers import slack_socket
+
+        credential = ("slack", self.api, self._load_app_token())
+        await listen_together(
+            credential,
+            self.channel or "",
+            receive,
+            lambda routes: slack_socket.listen(self.api, self._load_app_token, routes),
+        )
+
+    def _load_app_token(self) -> str:
+        return load_token(
+            self.app_token, self.app_token_file, _APP_TOKEN_PATTERN, _APP_CREDENTIAL_DESCRIPTION, "app_token_file"
+        )
+
+    async def acknowledge(self, event: ChatEvent, text: str) -> None:
+        """See `core.chat.ListeningNotifier`."""
+        await asyncio.to_thread(_load_client)
+        from watchdog.notifiers import slack_socket
+
+        token = load_token(self.token, self.token_file, _TOKEN_PATTERN, CREDENTIAL_DESCRIPTION)
+        await asyncio.to_thread(slack_socket.acknowledge, self.api, token, self.channel or "", event, text)
 
     def send(self, message: Message) -> str | None:
         """Post it; return the thread's handle (a Slack ts), None from a webhook. Raises NotifyError only.

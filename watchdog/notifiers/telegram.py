@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from watchdog.core.chat import ChatEvent, ReceiveFunction
 from watchdog.core.errors import NotifyError, install_command
 from watchdog.core.model import ConnectionModel, Message, Secret, SecretFile, Severity
 from watchdog.core.telemetry import log
@@ -16,6 +17,7 @@ from watchdog.net.address import validate_url
 from watchdog.net.deadline import Deadline
 from watchdog.net.errors import is_transient_status
 from watchdog.net.secrets import redact
+from watchdog.notifiers.listening import listen_together
 from watchdog.notifiers.telegram_chats import find_current, format_handle, note_successor, parse_handle
 from watchdog.notifiers.telegram_layout import Draft, draft_message, render_caption, simplify
 from watchdog.notifiers.token import load_token, validate_token
@@ -46,6 +48,9 @@ class TelegramNotifier(ConnectionModel):
     """Number of the topic in a forum group; when not said: *General*."""
     from_: Severity = Field("warn", alias="from")
     """The lowest severity that is told here: info, warn or crit."""
+    answers: bool | None = None
+    """Whether people may answer here; when not said, where the configuration has ``people:``. A bot's answers go to one
+    program alone: ``false`` where another asks for them."""
     api: str = "https://api.telegram.org/bot"
     """Where the Bot API is, up to the token; for a Bot API server of your own."""
 
@@ -87,6 +92,33 @@ class TelegramNotifier(ConnectionModel):
         if str(current) == str(self.chat):
             return None
         return f"the group {self.chat} became the supergroup {current}, and messages go there — say chat: {current}"
+
+    @property
+    def listen_to_people(self) -> bool:
+        return self.answers is not False
+
+    async def listen(self, receive: ReceiveFunction) -> None:
+        """See `core.chat.ListeningNotifier`."""
+        await asyncio.to_thread(_load_client)
+        from watchdog.notifiers import telegram_polling
+
+        credential = ("telegram", self.api, self._load_token())
+        await listen_together(
+            credential,
+            str(self.chat),
+            receive,
+            lambda routes: telegram_polling.listen(self.api, self._load_token, routes),
+        )
+
+    async def acknowledge(self, event: ChatEvent, text: str) -> None:
+        """See `core.chat.ListeningNotifier`."""
+        await asyncio.to_thread(_load_client)
+        from watchdog.notifiers import telegram_polling
+
+        await telegram_polling.acknowledge(self.api, self._load_token(), self.chat, event, text)
+
+    def _load_token(self) -> str:
+        return load_token(self.token, self.token_file, _TOKEN_PATTERN, CREDENTIAL_DESCRIPTION)
 
     async def send(self, message: Message) -> str | None:
         """Post it; return the thread's handle (of its first message). Raises NotifyError only.
@@ -150,7 +182,7 @@ class TelegramNotifier(ConnectionModel):
         await asyncio.to_thread(_load_client)
         from watchdog.notifiers import telegram_client as client
 
-        token = load_token(self.token, self.token_file, _TOKEN_PATTERN, CREDENTIAL_DESCRIPTION)
+        token = self._load_token()
         return client.Access(self.api, token, Deadline.after(round(TIMEOUT * 1_000)))
 
     async def _deliver(
