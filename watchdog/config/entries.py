@@ -170,7 +170,7 @@ def build_draft(
     result = Draft(documents, main, folder, environ, recordings=recordings or {}, may_leave_out=may_leave_out)
     whole = [document for document in documents if _check_top_level(document, document is main)]
     for document in whole:
-        _add_sections(result, document, ("sources", "channels", "targets"))
+        _add_sections(result, document, ("sources", "channels", "people", "targets"))
         if document is main:
             _settings(result, document)
     result.variables = frozenset[str]().union(*(result.vars_of(target) for target in result.entries["targets"]))

@@ -24,6 +24,7 @@ from watchdog.rollback.behind_halt import BehindHalt, HaltUndoneError
 from watchdog.rollback.context import RollbackContext
 from watchdog.rollback.drift import check_unchanged
 from watchdog.rollback.executor import StepExecutor, StepFailedError, StepSource, StoppedError
+from watchdog.rollback.next_level import NextLevelError, check_next_level
 from watchdog.rollback.notifications import notify_level_ended, notify_next_level, record_event, send_message
 from watchdog.rollback.recover_stages import RecoveryRunner, is_level_proven, take_back_steps
 from watchdog.rollback.run_end import end_run
@@ -63,6 +64,8 @@ class RollbackRunner:
         self._stopping = False
         self._wake: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._levels: dict[int, int] = {}
+        """Run → the level that it tries at the moment."""
 
     def start_target(self, target: str) -> None:
         """Starts tending a target, once; unfinished runs are resumed first."""
@@ -267,8 +270,13 @@ class RollbackRunner:
         self, run: PlanRun, plan: Halt | Repair, number: int, executor: StepExecutor
     ) -> ProofResult:
         """As `_try_level`; a mistake of ours in one level of a halt must not keep the next one from being tried."""
+        self._levels[run.id] = number
         try:
             return await self._try_level(run, plan, number, executor)
+        except NextLevelError as wanted:
+            if unknown := await executor.close_interrupted_step():
+                raise StoppedError(f"{wanted}; {unknown}") from None
+            return ProofResult("disproven", str(wanted))
         except (_OvertakenError, _AbortedError, _PausedError, JournalError, JournalUnavailableError):
             raise
         except Exception as bug:
@@ -276,6 +284,8 @@ class RollbackRunner:
                 raise
             log.exception("%s: plan %s broke in level %s", run.target, run.plan, plan.levels[number].name)
             return ProofResult("unknown", f"internal error: {bug!r}")
+        finally:
+            del self._levels[run.id]
 
     async def _try_level(self, run: PlanRun, plan: Halt | Repair, number: int, executor: StepExecutor) -> ProofResult:
         """One level: its steps, then the evidence."""
@@ -398,10 +408,12 @@ class RollbackRunner:
         """Between two steps, and while waiting: here a halt overtakes a repair, and here the daemon may stop."""
         if self._stopping:
             raise _PausedError
-        if (abort := self._context.journal.runs.get_run(run.id).abort) is not None:
-            raise _AbortedError(f"aborted by {abort}")
+        known = self._context.journal.runs.get_run(run.id)
+        if known.abort is not None:
+            raise _AbortedError(f"aborted by {known.abort}")
         waiting = [other for other in self._context.journal.runs.list_unfinished(run.target) if other.kind == "halt"]
         if run.kind == "repair" and waiting:
             if self._behind_halt.may_wait(run, waiting):
                 raise _WaitsForHaltError(f"the halt {waiting[0].plan} goes first, and it goes on behind it")
             raise _OvertakenError("a halt goes first")
+        check_next_level(known, self._levels.get(run.id))
