@@ -359,6 +359,28 @@ def test_what_was_said_while_nobody_listened_is_too_old_to_be_done(harness: Chat
     assert harness.outcomes() == {"too_old": 2, "answered": 1, "done": 1}
 
 
+def test_what_was_taken_in_before_a_long_outage_is_not_done_after_it_and_is_told(harness: ChatHarness) -> None:
+    number = harness.trip()
+    harness.hear("chat", harness.event("ann", f"ack {number}"))  # and nobody decides it
+    harness.restart(5 * MINUTE)
+    harness.answer()
+
+    assert harness.messages()[-1].title == "too old, nothing done"
+    harness.hear("chat", harness.event("ann", "halt bot"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(harness.queue, "answer", lambda _: None)  # dies once it is decided
+        harness.answer()
+    assert harness.journal.query("SELECT kind FROM request WHERE answered IS NULL")[0][0] == "halt"
+    harness.restart(5 * MINUTE)
+    harness.answer()
+
+    (told,) = [one for one in harness.messages() if one.title == "not done: halt bot"]
+    assert told.lines == ("too old: whoever asked for it does not wait for it any more",)
+    assert [run for run in harness.runs if run.kind == "halt"] == []
+    harness.answer()
+    assert len([one for one in harness.messages() if one.title == "not done: halt bot"]) == 1
+
+
 # ─ what is told ─
 
 

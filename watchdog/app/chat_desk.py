@@ -39,8 +39,8 @@ _ROUND = 1.0
 """Seconds after which it looks at the journal though nobody has said anything."""
 _SAY_TIMEOUT = 20.0
 """Seconds that a word to who pressed a button may take."""
-_MAX_SAYING = 50
-"""Words to them that are under way at once; more are left out."""
+_MAX_SAYING = 10
+"""Words to them that are under way at once on a channel; more are left out."""
 _NO = "not done: only people who are listed under people: in watchdog.yaml may answer here"
 _ELSEWHERE = "not done: I answer only in the chat that I send my messages to"
 
@@ -72,7 +72,8 @@ class ChatDesk:
         self._nos = PoliteNos()
         self._said: dict[int, ChatEvent] = {}
         """Number in the journal → what was said, as its channel may be answered: of this process alone."""
-        self._saying: set[asyncio.Task[None]] = set()
+        self._saying: dict[str, set[asyncio.Task[None]]] = {}
+        """Channel → words that are under way."""
         self._task: asyncio.Task[None] | None = None
         self.listeners = ChatListeners(self.receive, telemetry)
 
@@ -96,7 +97,7 @@ class ChatDesk:
 
     async def stop(self) -> None:
         await self.listeners.stop()
-        tasks = [*self.tasks, *self._saying]
+        tasks = [*self.tasks, *(task for tasks in self._saying.values() for task in tasks)]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -265,10 +266,11 @@ class ChatDesk:
             except Exception:  # a mistake in one notifier
                 log.exception("chat %s: a word to who answered", channel)
 
-        if len(self._saying) < _MAX_SAYING:
+        saying = self._saying.setdefault(channel, set())
+        if len(saying) < _MAX_SAYING:
             task = asyncio.create_task(speak(), name=f"a word on {channel}")
-            self._saying.add(task)
-            task.add_done_callback(self._saying.discard)
+            saying.add(task)
+            task.add_done_callback(saying.discard)
 
 
 def _incident_of(journal: Journal, args: Mapping[str, Any]) -> int | None:
