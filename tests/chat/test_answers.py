@@ -381,6 +381,19 @@ def test_what_was_taken_in_before_a_long_outage_is_not_done_after_it_and_is_told
     assert len([one for one in harness.messages() if one.title == "not done: halt bot"]) == 1
 
 
+def test_what_somebody_else_has_answered_is_told_all_the_same(harness: ChatHarness) -> None:
+    harness.hear("chat", harness.event("ann", "halt bot"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(harness.queue, "answer", lambda _: None)
+        harness.answer()
+    with harness.journal.transaction() as tx:
+        tx.requests.answer_request(1, False, "withdrawn", harness.now)
+    harness.answer()
+
+    told = harness.messages()[-1]
+    assert (told.title, told.lines) == ("not done: halt bot", ("withdrawn",))
+
+
 # ─ what is told ─
 
 

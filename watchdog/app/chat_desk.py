@@ -150,8 +150,8 @@ class ChatDesk:
                 self._decide(record)
                 self._notify_pending()
             elif (answer := self._journal.requests.find_answer(record.request)) is not None:
-                with self._journal.transaction() as tx:  # answered by nobody who told us
-                    self._tell_result(tx, record, "", {}, *answer, set())
+                with self._journal.transaction() as tx:  # by somebody who told us nothing, such as another version
+                    self._tell_result(tx, record, shorten(record.event.text, 60), {}, *answer, set())
                 self._notify_pending()
             await self._answer_requests()  # what was asked first is done before what is asked next is decided
 
@@ -170,7 +170,7 @@ class ChatDesk:
         config = self._config()
         notifier = config.channels.get(record.channel)
         view = View(config, self._journal, self._clock(), self._sources_down())
-        return decide(record, "" if notifier is None else notifier.type, view)
+        return decide(record, getattr(notifier, "type", ""), view)  # it may be gone, or silent
 
     def _carry_out(self, tx: Transaction, record: ChatRecord, decision: Decision) -> None:
         now, said = self._clock(), shorten(record.event.text, 100)

@@ -90,11 +90,11 @@ class Confirm(NamedTuple):
     def question(self, number: int, name: str, now: Millis) -> Message:
         """The message that asks. `number`: of the confirmation; `name`: who has asked for it."""
         what, within = describe_request(self.kind, self.args), format_duration(self.end(now) - now)
-        who = f"a second person than {name}, who may act" if self.two_people else name
+        who = f"a second person than {name}, who may act," if self.two_people else name
         return Message(
             "info",
             f"{what}?",
-            (*self.lines, f"{who} is asked, within {within}; else nothing is done"),
+            (*self.lines, f"{who} is asked for {within}; without a yes nothing is done"),
             self.incident,
             urgent=True,
             buttons=(
