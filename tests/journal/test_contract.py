@@ -14,6 +14,7 @@ from typing import Protocol
 
 import pytest
 
+from watchdog.core.chat import ChatEvent
 from watchdog.core.model import Message
 from watchdog.journal import open_journal
 from watchdog.journal.errors import JournalError, JournalUnavailableError
@@ -365,3 +366,33 @@ def test_a_name_that_is_no_utf8_stops_no_transaction_and_stays_what_it_is_in_jso
     (event,) = journal.timeline.list_events_after(0)
     assert event.text == r"caf\udce9.json was put back"
     assert [request.args for request in journal.requests.list_unanswered()] == [{"file": name}]
+
+
+def test_what_is_said_is_kept_once_and_a_question_is_open_until_it_is_used_or_too_late(journal: Journal) -> None:
+    event = ChatEvent("k1", "11", "Ann", "-1", "ack 1", NOW)
+    with journal.transaction() as tx:
+        number = tx.chat.add_event("chat", event, "ann", NOW)
+        assert tx.chat.add_event("chat", event, "ann", NOW) is None
+        assert tx.chat.add_event("other", event, "ann", NOW) is not None
+        first = tx.chat.add_confirmation("chat", "ann", "resume", {"target": "bot"}, NOW + 10, NOW)
+        second = tx.chat.add_confirmation("chat", "bob", "resume", {"target": "bot"}, NOW + 20, NOW)
+    assert number is not None
+    assert journal.chat.is_known("chat", "k1")
+    assert [one.id for one in journal.chat.list_open_confirmations(NOW + 10)] == [first, second]
+    assert [one.id for one in journal.chat.list_open_confirmations(NOW + 11)] == [second]
+
+    with journal.transaction() as tx:
+        tx.chat.use_confirmation(second, "bob", NOW)
+        tx.chat.answer_event(number, "done", NOW)
+    assert journal.chat.list_open_confirmations(NOW + 11) == []
+    assert [record.channel for record in journal.chat.list_unanswered()] == ["other"]
+
+
+def test_it_is_known_which_channels_were_written_to_since(journal: Journal) -> None:
+    assert journal.messages.last_message_id() == 0
+    with journal.transaction() as tx:
+        tx.messages.enqueue(Message("info", "first"), ["chat"], NOW)
+        newest = journal.messages.last_message_id()
+        tx.messages.enqueue(Message("info", "second"), ["pager", "other"], NOW)
+        assert journal.messages.list_channels_after(newest) == {"pager", "other"}
+    assert journal.messages.list_channels_after(0) == {"chat", "pager", "other"}

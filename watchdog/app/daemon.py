@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from watchdog import __version__
+from watchdog.app.chat_desk import ChatDesk
 from watchdog.app.deploy_watch import TargetInspector
 from watchdog.app.disruptions import Disruptions
 from watchdog.app.ended_topics import tell_ended
@@ -22,6 +23,7 @@ from watchdog.app.own_journal import make_own
 from watchdog.app.periodic import run_periodically
 from watchdog.app.reload import WATCH_INTERVAL, Reloader
 from watchdog.app.reload_guard import BY_START, ReloadGuard
+from watchdog.app.request_queue import RequestQueue
 from watchdog.app.requests import RequestHandler
 from watchdog.app.rollback_wiring import make_rollback_context
 from watchdog.app.sampling import Sampler
@@ -164,6 +166,16 @@ class Daemon:
         self._broker_end_told = False
         slow = {SAVE_HISTORY: self._save_history, RELOAD: self._reloader.answer}
         self._slow_requests = SlowRequests(slow, self.journal, clock)
+        self._requests = RequestQueue(
+            *(self.journal, self.request_handler, self._slow_requests, self._standing, clock, self._request_answered)
+        )
+        self.chat_desk = ChatDesk(
+            *(self.journal, self.telemetry, clock, lambda: self.config),
+            answer_requests=self._requests.answer_all,
+            notify_pending=self.outbox.notify_pending,
+            sources_down=lambda: {name: why for name, why in self._sampler.errors().items() if why is not None},
+        )
+        self._requests.tell_answer = self.chat_desk.tell_answer
         self._stop_requested = asyncio.Event()
         self._failure: str | None = None
         self._queries = QueryProcess(clock, self.series_writer.path, self._copy_series_threadsafe)
@@ -173,13 +185,8 @@ class Daemon:
         self._failing_rounds = FailingRounds(self._notify)
         self._source_judge = SourceJudge(self._judge)
         self._sampler = Sampler(
-            self.pipeline,
-            self.telemetry,
-            clock,
-            self._judge_source,
-            self.series_writer.restored_states,
-            self.pipeline.store.retention_of,
-            self.pipeline.store.series_key,
+            *(self.pipeline, self.telemetry, clock, self._judge_source, self.series_writer.restored_states),
+            *(self.pipeline.store.retention_of, self.pipeline.store.series_key),
         )
         self._disruptions = Disruptions(
             *(clock, self.pipeline, self.series_writer, self._sampler, self.request_handler),
@@ -195,6 +202,7 @@ class Daemon:
         owner_executor.set(self._executor)
         if web:
             self._start_web()
+            self.chat_desk.start()  # who acts for one run alone hears nobody
         self.telemetry.reload_ok.set(1)
         self.request_handler.extend_approvals(self._lock.last_heartbeat, self.clock())
         # What is under way is carried out to its end, or ends in a page, even where its target has another name by now.
@@ -221,6 +229,7 @@ class Daemon:
     async def stop(self) -> None:
         """What is started is finished and written down; the rest is left to the next start."""
         sd_notify.notify("STOPPING=1")
+        await self.chat_desk.stop()
         await self._sampler.stop()
         self._source_judge.stop()
         for task in self._periodic:
@@ -325,7 +334,7 @@ class Daemon:
         now, self._last_round = self.clock(), time.monotonic()
         if not self.journal_health.check():
             return
-        broken = [*self._reloader.failed_tasks, *self._slow_requests.failed_tasks]
+        broken = [*self._reloader.failed_tasks, *self._slow_requests.failed_tasks, *self.chat_desk.tasks]
         for task in [*self._tasks, *self._periodic, *self._sampler.tasks, *self.rollback.tasks, *broken]:
             if task.done() and not self._stop_requested.is_set():  # better a restart than half a watchdog
                 self._fail(f"{task.get_name()} broke")
@@ -338,9 +347,7 @@ class Daemon:
                 self._notify(Message("crit", why, opens=(topics.BROKER,)))
             if self.request_handler.end_suppressions(now):
                 self.outbox.notify_pending()
-            for request in self.journal.requests.list_unanswered():
-                if not self._slow_requests.answer_soon(request) and await self._standing.may_answer(request):
-                    self._answer_request(request)
+            await self._requests.answer_all()
         except JournalUnavailableError as error:
             self.journal_health.record_failure(error)
         sd_notify.notify("WATCHDOG=1")  # also in an outage: a restart cures none, and forgets what was seen
@@ -358,10 +365,7 @@ class Daemon:
         problem = problem or launch.describe_problem()
         return problem or self._reload_guard.describe_problem()
 
-    def _answer_request(self, request: Request) -> None:
-        ok, text = self.request_handler.answer(request, self.clock())
-        with self.journal.transaction() as tx:
-            tx.requests.answer_request(request.id, ok, text, self.clock())
+    def _request_answered(self) -> None:
         self._judge()
         self.outbox.notify_pending()
 
@@ -385,6 +389,7 @@ class Daemon:
         self.pipeline.apply_config(config, self.clock(), removed)
         self.outbox.apply_channels(config.channels, config.silent_channels, self.clock())
         tell_ended(self.journal, self.config, self._reloader.problems, self._notify)
+        self.chat_desk.apply_config()
         self._sampler.apply(config.sources)
         self._executor.warm_up_soon(config.targets.values())
         for target in config.targets:
@@ -404,7 +409,8 @@ class Daemon:
         async def build() -> dict[str, object]:
             await self._standing.look(targets_to_show(self.config, self.journal))
             errors = self._sampler.errors()
-            known = build_status(self.config, self.pipeline, self.journal, errors, self.clock(), self._standing.changes)
+            standing, heard = self._standing.changes, self.chat_desk.listeners.errors()
+            known = build_status(self.config, self.pipeline, self.journal, errors, self.clock(), standing, heard)
             files = {"lost": list(map(str, self._reload_guard.lost)), "refused": self._reloader.describe_files()}
             return known | {"configuration": self.configuration, "history": self.series_writer.status(), "files": files}
 

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import isfinite
+from types import MappingProxyType
 
 from watchdog import __version__
 from watchdog.config import Config
@@ -31,9 +32,10 @@ def build_status(
     source_errors: Mapping[str, str | None],
     now: Millis,
     standing: Callable[[str], Sequence[StandingChange]] = lambda _: (),
+    heard: Mapping[str, str | None] = MappingProxyType({}),
 ) -> dict[str, object]:
     """`source_errors`: source → why its last read failed, None when it did not. `standing`: (target) → what plans have left
-    so there."""
+    so there. `heard`: channel that is listened to → why it is not heard, None when it is."""
     cuts, flapping = pipeline.source_reports.cuts.current(), pipeline.source_reports.flaps.current()
     users = Counter(rule for rule, _ in config.rules_by_target)
     return {
@@ -77,7 +79,10 @@ def build_status(
             | {"configured": target is not None}
             for name, target in targets_to_show(config, journal).items()
         },
-        "channels": dict(_channel_statuses(config, journal, now)),
+        "channels": {
+            name: status | ({"unheard": heard[name]} if name in heard else {})
+            for name, status in _channel_statuses(config, journal, now)
+        },
         "silenced": [
             {
                 "rule": suppression.subject,

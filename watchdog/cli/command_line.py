@@ -39,6 +39,7 @@ COMMANDS = {
     "approve": "control",
     "deny": "control",
     "abort": "control",
+    "next": "control",
     "ack": "control",
     "hold": "control",
     "silence": "control",

@@ -15,6 +15,7 @@ from watchdog.config.entry_checks import report_error, report_unknown, run_each,
 from watchdog.config.identity_labels import lint_identity_labels
 from watchdog.config.lint import lint
 from watchdog.config.model_errors import ConfigNode
+from watchdog.config.people import lint_people, validate_people
 from watchdog.config.salvage import hangs_together
 from watchdog.config.source_targets import validate_source_targets
 from watchdog.config.validate_plans import lint_alike_bots, lint_halts, rule_target, validate_plan, validate_steps
@@ -51,7 +52,14 @@ def validate(draft: Draft) -> tuple[tuple[Check, ...], list[Problem]]:
             validate_plan(draft, entry, plan)
     validate_source_targets(draft)
     validate_steps(draft)
-    found = [*lint(draft, checks), *lint_identity_labels(draft), *lint_halts(draft), *lint_alike_bots(draft)]
+    validate_people(draft)
+    found = [
+        *lint(draft, checks),
+        *lint_people(draft),
+        *lint_identity_labels(draft),
+        *lint_halts(draft),
+        *lint_alike_bots(draft),
+    ]
     return tuple(checks), found
 
 

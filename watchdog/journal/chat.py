@@ -74,6 +74,14 @@ class SqlChatReader(SqlRepository):
         )
         return None if row is None else Confirmation(**{**dict(row), "args": from_json(row["args"])})
 
+    def list_open_confirmations(self, now: Millis) -> list[Confirmation]:
+        rows = self._sql.query(
+            "SELECT id, channel, person, kind, args, t, until, used FROM confirmation"
+            " WHERE used IS NULL AND until >= ? ORDER BY id",
+            now,
+        )
+        return [Confirmation(**{**dict(row), "args": from_json(row["args"])}) for row in rows]
+
 
 class SqlChatWriter(SqlRepository):
     def add_event(self, channel: str, event: ChatEvent, person: str | None, now: Millis) -> int | None:

@@ -138,6 +138,13 @@ class SqlMessageReader(SqlRepository):
     def list_open(self) -> list[tuple[str, str]]:
         return [(row[0], row[1]) for row in self._sql.query("SELECT channel, topic FROM told ORDER BY channel, topic")]
 
+    def last_message_id(self) -> int:
+        (row,) = self._sql.query("SELECT coalesce(max(id), 0) FROM message")
+        return int(row[0])
+
+    def list_channels_after(self, message: int) -> set[str]:
+        return {row[0] for row in self._sql.query("SELECT DISTINCT channel FROM message WHERE id > ?", message)}
+
     def list_unsent(self) -> list[tuple[str, Message]]:
         rows = self._sql.query(
             "SELECT channel, severity, title, lines, broadcast FROM message WHERE sent IS NULL AND failed IS NULL ORDER BY id"

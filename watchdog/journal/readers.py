@@ -147,6 +147,13 @@ class MessageReader(Protocol):
         """(channel, topic) of all that is open."""
         ...
 
+    def last_message_id(self) -> int:
+        """Number of the newest message; 0: there is none."""
+        ...
+
+    def list_channels_after(self, message: int) -> set[str]:
+        """Channels for which messages were written after that one."""
+
     def list_unsent(self) -> list[tuple[str, Message]]:
         """(channel, message), in order, of all that is neither delivered nor given up."""
         ...
@@ -195,6 +202,9 @@ class ChatReader(Protocol):
         """Whether it was taken in already."""
 
     def find_confirmation(self, number: int) -> Confirmation | None: ...
+
+    def list_open_confirmations(self, now: Millis) -> list[Confirmation]:
+        """Neither used nor past their time; oldest first."""
 
 
 class SuppressionReader(Protocol):

@@ -25,6 +25,8 @@ StepPhase = Literal["before", "level", "proven", "recover", "back"]
 
 SIBLINGS_MARK = "siblings"
 """Among a run's marks: what had a value before its first step."""
+NEXT_LEVEL_MARK = "next"
+"""Among them: that a person wants the next level, ``{"level": 0, "who": "ann: …"}``; of another level than that it says nothing."""
 
 StepStatus = Literal["started", "done", "failed", "unknown", "skipped"]
 
