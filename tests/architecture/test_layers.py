@@ -20,7 +20,7 @@ LAYERS = [
     {"actions", "notifiers", "rules", "sources"},
     {"plans", "prometheus_rules"},
     {"config"},
-    {"pipeline", "rollback"},
+    {"chat", "pipeline", "rollback"},
     {"offline"},
     {"worker"},
     {"web"},

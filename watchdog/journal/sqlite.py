@@ -238,6 +238,10 @@ class SqliteJournal:
     def location(self) -> str:
         return str(self.path)
 
+    @property
+    def changes(self) -> int:
+        return self._db.total_changes
+
     def probe(self) -> None:
         with self.transaction():
             pass

@@ -125,6 +125,11 @@ class SlackNotifier(ConnectionModel):
             raise ValueError("a webhook posts to the channel it was made for — leave channel out")
         return self
 
+    @property
+    def can_edit(self) -> bool:
+        """What came by a webhook has no name by which it could be edited."""
+        return self.webhook is None
+
     def send(self, message: Message) -> str | None:
         """Post it; return the thread's handle (a Slack ts), None from a webhook. Raises NotifyError only."""
         try:
