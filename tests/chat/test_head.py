@@ -210,6 +210,91 @@ def test_a_halt_latches_and_the_head_stays_alive_until_a_person_resumes(harness:
     assert resumed.message.buttons == ()
 
 
+def test_a_latch_offers_no_resume_while_a_plan_is_at_work(harness: PipelineHarness) -> None:
+    harness.rounds(3, equity=800)
+    (run,) = harness.runs
+    with harness.journal.transaction() as tx:
+        tx.targets.update_target("bot", latched=harness.now, latch_why="halt")
+    begin_step(harness, run, "level", 0, "set TRADING = false in config.py")
+
+    assert "resume 1" not in answers(said(harness))
+
+
+def test_what_has_helped_is_not_told_as_tripped_while_its_rule_is_not_quiet_for_long_enough(tmp_path: Path) -> None:
+    harness = PipelineHarness(tmp_path, RULES_YAML.replace("warn: {above: 5%}, crit: {", "crit: {clear_for: 1h, "))
+    harness.rounds(4, error_ratio=0.123)
+    (run,) = harness.runs
+    harness.end_run(run, "proven", level=1)
+    harness.rounds(2, error_ratio=0.01)
+
+    assert said(harness).title == f"🟡 bot: {ERRORS} — level version of ladder helped"
+    assert not head(harness).is_final
+    harness.journal.close()
+
+
+def test_stages_back_to_work_are_seen_one_by_one(tmp_path: Path) -> None:
+    stages = """    recover:
+      - {name: paper, steps: [{do: flag, file: config.py, set: {PAPER: true}}], verify: {quiet: 1s}}
+      - {name: live, steps: [{do: flag, file: config.py, set: {PAPER: false}}], verify: {quiet: 1s}}
+"""
+    rules = RULES_YAML.replace("    exhausted: halt\n", "    exhausted: halt\n" + stages)
+    harness = PipelineHarness(tmp_path, rules)
+    harness.rounds(4, error_ratio=0.123)
+    (run,) = harness.runs
+    begin_step(harness, run, "level", 0, "set FEATURE = false in config.py")
+    end_step(harness, run, 0)
+    begin_step(harness, run, "proven", 0, "set TRADING = true in config.py")
+    assert said(harness).title.endswith("— level feature helped")
+    begin_step(harness, run, "recover", 0, "set PAPER = true in config.py")
+    assert said(harness).title.endswith("— going back to work, stage 1 of 2 (paper)")
+    begin_step(harness, run, "recover", 1, "set PAPER = false in config.py")
+    assert said(harness).title.endswith("— going back to work, stage 2 of 2 (live)")
+    harness.now += SECOND
+    begin_step(harness, run, "back", 1, "config.py as it was")
+    assert said(harness).title.endswith("— stage live goes back")
+    harness.journal.close()
+
+
+def test_the_example_of_the_page_is_what_is_said(tmp_path: Path) -> None:
+    rules = """\
+targets:
+  bot: {repo: /srv/bot}
+kpis:
+  drawdown: {expr: drawdown, unit: ratio}
+rules:
+  - {name: drawdown, kpi: drawdown, target: bot, crit: {above: 10%, for: 1s, plan: ladder}}
+plans:
+  ladder:
+    kind: repair
+    mode: auto
+    exhausted: leave-running
+    verify: {quiet: 1s}
+    levels:
+      - {name: feature, steps: [{do: flag, file: config.py, set: {FEATURE: false}}]}
+      - {name: version, steps: [{do: flag, file: config.py, set: {MODEL: 1}}]}
+      - {name: stop, steps: [{do: flag, file: config.py, set: {TRADING: false}}]}
+"""
+    harness = PipelineHarness(tmp_path, rules)
+    harness.rounds(2, drawdown=0.01)
+    harness.rounds(3, drawdown=0.123)
+    (run,) = harness.runs
+    begin_step(harness, run, "level", 0, "set FEATURE = false in config.py")
+    end_step(harness, run, 0)
+    with harness.journal.transaction() as tx:
+        why = "ladder: level feature disproven: drawdown 12.5 % is above 10 %"
+        tx.timeline.add_event("plan", why, harness.now, incident=1, run=run.id, target="bot")
+    begin_step(harness, run, "level", 1, "set MODEL = 1 in config.py")
+    harness.requests.acknowledge(1, "ann", "the exchange has an outage", harness.now)
+
+    message = said(harness)
+    page = (Path(__file__).parents[2] / "docs" / "chat.md").read_text()
+    example = page.partition("```text\n🔴")[2].partition("```")[0].splitlines()
+    words = [message.title.removeprefix("🔴"), *message.lines]
+    assert [line for line in example if line.startswith(("since ", "incident "))] == [example[1], example[-1]]
+    assert [example[0], *example[2:-1]] == [words[0], *words[2:-1]]
+    harness.journal.close()
+
+
 def test_a_resume_that_ends_an_incident_is_no_recovery(harness: PipelineHarness) -> None:
     harness.rounds(3, equity=800)
     (run,) = harness.runs

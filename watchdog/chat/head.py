@@ -136,10 +136,20 @@ def _state(facts: _Facts) -> _State:
         return _State(first.symbol or _fire_symbol(facts), first.words)
     if facts.is_own_latch:
         return _State("🔒", f"latched{_how_it_came(facts)}")
+    if (helped := _still_helps(facts)) is not None:
+        return _State("🟡", describe_ended(helped))
     open_trips = [trip for trip in facts.trips if trip.cleared is None]
     refused = _refusals(facts)
     words = "tripped" if open_trips or not facts.trips else "recovering"
     return _State(_fire_symbol(facts), f"{words}, {next(iter(refused))} is not started" if refused else words)
+
+
+def _still_helps(facts: _Facts) -> PlanRun | None:
+    """The repair that was proven, while its rules are not quiet for long enough yet: nothing has tripped since."""
+    last = next((run for run in reversed(facts.runs) if run.outcome not in (None, *NO_EFFECT_OUTCOMES)), None)
+    if last is None or last.outcome != "proven" or last.kind != "repair" or last.part != "ladder":
+        return None
+    return None if any(trip.cleared is None and trip.t > last.acted for trip in facts.trips) else last
 
 
 def _closed_state(facts: _Facts, closed: Millis) -> _State:
@@ -227,7 +237,8 @@ def _work_lines(facts: _Facts) -> list[str]:
     if facts.incident.closed is None:
         lines += [f"{plan} is not started: {why}" for plan, why in _refusals(facts).items()]
     if facts.latched is not None and (facts.is_own_latch or facts.incident.closed is None):
-        lines.append(f"latched: repairs wait for a resume ({facts.latched})" if facts.latched else "latched")
+        why = "" if facts.is_own_latch or not facts.latched else f" ({facts.latched})"  # its own stands above
+        lines.append(f"latched: repairs wait for a resume{why}")
     return lines
 
 
@@ -297,7 +308,8 @@ def _buttons(journal: Journal, config: Config, facts: _Facts) -> tuple[Button, .
         of = f" {one.plan}" if len(waiting) > 1 else ""
         found.append(Button(shorten(f"Approve{of}", 40), f"approve {one.run}", "primary"))
         found.append(Button(shorten(f"Deny{of}", 40), f"deny {one.run}", "danger"))
-    if facts.latched is not None and (facts.is_own_latch or is_open):
+    is_at_work = any(not one.only_watches for one in facts.at_work)  # a resume would be refused
+    if facts.latched is not None and (facts.is_own_latch or is_open) and not is_at_work:
         found.append(Button("Resume", f"resume {number}", "danger"))
     if not is_open:
         return tuple(found)

@@ -27,6 +27,8 @@ class RunState(NamedTuple):
     """For the title."""
     lines: tuple[str, ...] = ()
     waits_for_approval: bool = False
+    only_watches: bool = False
+    """It has helped, and changes nothing any more."""
     next_level: str | None = None
     """Name of the level that would follow, where a person may ask for it now."""
 
@@ -70,10 +72,11 @@ def describe_run(run: PlanRun, steps: Sequence[Step], format_time: Callable[[Mil
     name = _level_name(outline, run.level)
     if run.status == "watching":
         until = "" if run.watch_until is None else f", watched until {format_time(run.watch_until)}"
-        return RunState(run.id, run.plan, 4, "🟡", f"level {name} helped{until}", (f"{run.plan}: level {name} helped",))
+        lines = (f"{run.plan}: level {name} helped",)
+        return RunState(run.id, run.plan, 4, "🟡", f"level {name} helped{until}", lines, only_watches=True)
     if run.part == "undo":
         return RunState(run.id, run.plan, 2, "🟡", "is being undone", tuple(step.say for step in steps))
-    newest = max(steps, key=lambda step: step.started or 0, default=None)
+    newest = max(reversed(steps), key=lambda step: step.started or 0, default=None)  # of two at once, the later one
     if run.part == "recover" or (newest is not None and newest.phase in ("recover", "back")):
         return _describe_stage(run, outline, newest, steps)
     return _describe_level(run, outline, name, steps)
