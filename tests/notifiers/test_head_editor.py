@@ -55,11 +55,12 @@ class WebhookChat(EditableChat):
 
 
 class HeadHarness(OutboxHarness):
-    """With a state of each incident that the test sets."""
+    """Each incident's title is its state."""
 
     def open(self, channels: dict[str, Any]) -> None:
-        self.states: dict[int, str] = getattr(self, "states", {})
         self.described: list[int] = []
+        self.mistaken = 0
+        """Incident whose words cannot be found."""
         self.journal = SqliteJournal(self.path)
         self.outbox = OutboxSender(
             self.journal, self.telemetry, self.clock, self.pool, channels, pace=0, describe_head=self.describe
@@ -67,6 +68,8 @@ class HeadHarness(OutboxHarness):
 
     def describe(self, incident: int, about: Collection[str]) -> IncidentHead | None:
         self.described.append(incident)
+        if incident == self.mistaken:
+            raise KeyError("a mistake")
         return describe(self.journal, incident, about)
 
     def begin(self, *channels: str, severity: Severity = "crit", target: str = "bot") -> int:
@@ -428,11 +431,57 @@ def test_a_mistake_in_the_words_keeps_no_message_from_being_sent(
     def broken(*_: object) -> IncidentHead | None:
         raise KeyError("a mistake")
 
-    monkeypatch.setattr(post.outbox._heads, "_describe_head", broken)
+    monkeypatch.setattr(post, "describe", broken)
+    post.open({"chat": chat})
     post.begin()
     post.drain()
-
     assert chat.titles == ["bot tripped"]
+
+
+def test_a_mistake_in_the_words_of_one_incident_leaves_the_others_and_is_made_up_for_once_it_is_mended(
+    make: Callable[..., HeadHarness],
+) -> None:
+    chat = EditableChat()
+    post = make(chat=chat)
+    first, second = post.begin(target="a"), post.begin(target="b")
+    post.drain()
+    post.mistaken = first
+    post.move(first, "one")
+    post.move(second, "two")
+    post.drain()
+    assert chat.edits == ["🔴 two"]
+
+    post.mistaken = 0
+    post.move(second, "three")
+    post.drain()
+    assert sorted(chat.edits[1:]) == ["🔴 one", "🔴 three"]
+
+
+def test_of_a_thousand_only_so_many_are_worked_out_in_one_go_and_all_in_the_end(
+    make: Callable[..., HeadHarness],
+) -> None:
+    chat = EditableChat()
+    post = make(chat=chat)
+    numbers = [post.open_incident(f"bot-{n}") for n in range(200)]
+    with post.journal.transaction() as tx:
+        for number in numbers:
+            tx.messages.enqueue(Message("crit", "tripped", (), number, about=ABOUT), ["chat"], post.clock.now)
+            tx.messages.mark_sent(number, str(number), post.clock.now)
+            tx.heads.begin_head("chat", number, post.clock.now)
+    editor = HeadEditor(post.journal, post.clock, post.describe, 0)
+    post.described.clear()
+    channels = {"chat": chat}
+
+    editor.next_due(channels)
+    assert len(post.described) == 50
+    assert editor.has_more
+    for _ in range(3):
+        editor.next_due(channels)
+    assert sorted(post.described) == numbers
+    assert not editor.has_more
+
+    post.drain()
+    assert len(chat.edits) == 200
 
 
 def test_an_async_channel_is_edited_too(make: Callable[..., HeadHarness]) -> None:

@@ -21,7 +21,11 @@ from watchdog.journal.storage import Journal, Transaction
 
 MAX_RETRY_PAUSE = 300_000
 """Longest pause between two tries, ms."""
+_MAX_AT_ONCE = 50
+"""Messages that are worked out in one go, a fifth of a millisecond each: nothing that acts waits longer for a thousand of them."""
 
+_Key = tuple[str, int]
+"""(channel, incident)"""
 DescribeHead = Callable[[int, Collection[str]], IncidentHead | None]
 """(incident, what stays of the message as it was written) → what its first message says now; None: there is no such incident."""
 
@@ -31,8 +35,7 @@ class Edit:
     """What a message is to say from now on."""
 
     head: Head
-    editor: EditingNotifier | None
-    """None: the channel is gone, or cannot edit any more."""
+    editor: EditingNotifier
     handle: str
     said: IncidentHead
 
@@ -58,18 +61,24 @@ class HeadEditor:
         self._pause = pause
         self._describe_head = describe_head
         self._channels: Mapping[str, Any] | None = None
+        self._worked_out: dict[_Key, tuple[int, Edit | None]] = {}
+        """(channel, incident) → `changes` of the journal when it was last worked out, and what is to be edited; None: nothing."""
         self._read_at: int | None = None
-        """`changes` of the journal when it was last read."""
-        self._edits: dict[str, list[Edit]] = {}
-        self._open = 0
-        self._first_sent: dict[tuple[str, int], tuple[str, Message] | None] = {}
+        """`changes` when all was worked out; None: not all is."""
+        self._first_sent: dict[_Key, tuple[str, Message]] = {}
+        self._mistaken: set[int] = set()
         self._rests: dict[str, Millis] = {}
         """Channel → until when no edit is tried there: after one that was not taken, and for a moment after each."""
 
     @property
     def has_open(self) -> bool:
         """Whether some message may still change."""
-        return self._open > 0
+        return bool(self._worked_out) or self.has_more
+
+    @property
+    def has_more(self) -> bool:
+        """Whether something was written that was not looked at yet."""
+        return self._read_at is None
 
     def first_form(self, channel: Any, name: str, message: Message) -> IncidentHead | None:
         """What a message is sent as that begins its incident on a channel that can edit it; None: as it was written."""
@@ -77,7 +86,13 @@ class HeadEditor:
             return None
         if self._journal.messages.thread_handle(name, message.incident) is not None:
             return None
-        head = self._describe(message.incident, name, message)
+        try:
+            head = self._describe(message.incident, name, message)
+        except JournalUnavailableError:
+            raise
+        except Exception:  # a mistake in the words must not keep the message from being sent
+            self._note_mistake(message.incident)
+            return None
         if head is None:
             return None
         # The picture is that of the moment, and how loud it is was decided then.
@@ -91,22 +106,22 @@ class HeadEditor:
             if begun is None:
                 return None
             about = tuple(dict.fromkeys([*message.lines, *begun]))
-        try:
-            return self._describe_head(incident, about)
-        except JournalUnavailableError:
-            raise
-        except Exception:  # a mistake in the words must not keep the message from being sent
+        return self._describe_head(incident, about)
+
+    def _note_mistake(self, incident: int) -> None:
+        """In the log, once an incident: what is so is tried again whenever something is written."""
+        if incident not in self._mistaken:
+            self._mistaken.add(incident)
             log.exception("incident %d: its first message cannot be brought up to date", incident)
-            return None
 
     def next_due(self, channels: Mapping[str, Any]) -> dict[str, Millis]:
         """For each channel with something to be edited: when that is to be tried."""
         self._refresh(channels)
-        return {
-            name: max(min(edit.head.next_try for edit in edits), self._earliest(name))
-            for name, edits in self._edits.items()
-            if edits
-        }
+        due: dict[str, Millis] = {}
+        for (name, _), (_, edit) in self._worked_out.items():
+            if edit is not None:
+                due[name] = min(edit.head.next_try, due.get(name, edit.head.next_try))
+        return {name: max(t, self._earliest(name)) for name, t in due.items()}
 
     def take_due(self, channels: Mapping[str, Any], channel: str) -> Edit | None:
         """What is to be edited next on a channel: what is critical, then what has been as it is for the longest time."""
@@ -114,8 +129,12 @@ class HeadEditor:
         now = self._clock()
         if now < self._earliest(channel):
             return None
-        due = [edit for edit in self._edits.get(channel, ()) if edit.head.next_try <= now]
-        return min(due, key=lambda edit: (edit.said.message.severity != "crit", edit.head.t), default=None)
+        found = [edit for (name, _), (_, edit) in self._worked_out.items() if name == channel and edit is not None]
+        due = [edit for edit in found if edit.head.next_try <= now]
+        for edit in sorted(due, key=lambda edit: (edit.said.message.severity != "crit", edit.head.t)):
+            if (newest := self._work_out(edit.head, channels)) is not None:
+                return newest
+        return None
 
     def _earliest(self, channel: str) -> Millis:
         rests = self._rests.get(channel, 0)
@@ -124,47 +143,59 @@ class HeadEditor:
         return max(rests, self._journal.messages.paused_until(channel))
 
     def _refresh(self, channels: Mapping[str, Any]) -> None:
-        """Reads the journal, if anything was written since that was last done."""
+        """Works out what every message is to say, if anything was written since; of many, those that waited for longest."""
         changes = self._journal.changes
-        if changes == self._read_at and channels is self._channels:
+        if channels is not self._channels:
+            self._worked_out, self._channels, self._read_at = {}, channels, None
+        if changes == self._read_at:
             return
-        heads = self._journal.heads.list_heads()
-        edits: dict[str, list[Edit]] = {}
-        over: list[Head] = []
-        for head in heads:
-            editor = find_editor(channels.get(head.channel))
-            edit = self._find_edit(head, editor)
-            is_final = edit is None or edit.said.is_final
-            if edit is not None and edit.editor is not None and edit.shown != head.shown:
-                edits.setdefault(head.channel, []).append(edit)
-            elif is_final:  # it shows the last there is to show, or nobody can change it
-                over.append(head)
-        self._first_sent = {(head.channel, head.incident): self._find_first(head) for head in heads}
-        self._open = len(heads) - len(over)
-        self._edits, self._channels, self._read_at = edits, channels, changes
-        if over:
+        heads = {(head.channel, head.incident): head for head in self._journal.heads.list_heads()}
+        self._worked_out = {key: known for key, known in self._worked_out.items() if key in heads}
+        self._first_sent = {key: known for key, known in self._first_sent.items() if key in heads}
+        ages = {key: self._worked_out[key][0] if key in self._worked_out else -1 for key in heads}
+        stale = sorted((key for key, age in ages.items() if age != changes), key=lambda key: ages[key])
+        for key in stale[:_MAX_AT_ONCE]:
+            self._work_out(heads[key], channels)
+        self._read_at = changes if len(stale) <= _MAX_AT_ONCE else None
+
+    def _work_out(self, head: Head, channels: Mapping[str, Any]) -> Edit | None:
+        """What is to be edited of one; None: nothing. One that shows the last there is to show ends here."""
+        key, changes = (head.channel, head.incident), self._journal.changes
+        known = self._worked_out.get(key)
+        if known is not None and known[0] == changes:
+            return known[1]
+        self._worked_out[key] = changes, None
+        try:
+            said, handle = self._describe_sent(head)
+        except JournalUnavailableError:
+            raise
+        except Exception:
+            self._note_mistake(head.incident)
+            return None
+        editor = find_editor(channels.get(head.channel))
+        edit = None
+        if said is not None and editor is not None:
+            edit = Edit(head, editor, handle, said)
+            edit = None if edit.shown == head.shown else edit
+        self._worked_out[key] = changes, edit
+        if edit is None and (said is None or said.is_final):
             try:
                 with self._journal.transaction(defer_sync=True) as tx:
-                    for head in over:
-                        tx.heads.end_head(head.channel, head.incident)
+                    tx.heads.end_head(*key)
             except JournalUnavailableError:
                 pass  # it is found again when something else is written
+        return edit
 
-    def _find_first(self, head: Head) -> tuple[str, Message] | None:
-        known = head.channel, head.incident
-        if self._first_sent.get(known) is None:
-            self._first_sent[known] = self._journal.messages.find_first_sent(*known)
-        return self._first_sent[known]
-
-    def _find_edit(self, head: Head, editor: EditingNotifier | None) -> Edit | None:
-        first = self._find_first(head)
+    def _describe_sent(self, head: Head) -> tuple[IncidentHead | None, str]:
+        """(what it says now, its handle). None: there is no such message, or nobody knows what it is to say."""
+        key = head.channel, head.incident
+        first = self._first_sent.get(key) or self._journal.messages.find_first_sent(*key)
         if first is None:
-            return None
+            return None, ""
+        self._first_sent[key] = first
         handle, message = first
         said = self._describe(head.incident, head.channel, message)
-        if said is None:
-            return None
-        return Edit(head, editor, handle, said._replace(message=replace(said.message, chart=message.chart)))
+        return None if said is None else said._replace(message=replace(said.message, chart=message.chart)), handle
 
     # ─ what became of it ─
 
@@ -179,6 +210,8 @@ class HeadEditor:
     def record_edit(self, edit: Edit, error: NotifyError | None, now: Millis) -> None:
         """In a transaction of its own: forgotten, it is edited once more."""
         head, channel = edit.head, edit.head.channel
+        self._worked_out.pop((channel, head.incident), None)
+        self._read_at = None
         with self._journal.transaction(defer_sync=True) as tx:
             if error is None:
                 self._rests[channel] = now + self._pause

@@ -124,6 +124,7 @@ class OutboxSender:
                 self._report_late()
                 due = self._start_due()
                 longest = _HEAD_INTERVAL if self._heads.has_open else _MAX_SLEEP
+                longest = _HEAD_INTERVAL / 5 if self._heads.has_more else longest
                 pause = longest if due is None else min(longest, max(0.05, (due - self._clock()) / 1_000))
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(pause):  # wait_for would swallow a cancel that comes with news
@@ -140,7 +141,7 @@ class OutboxSender:
             await asyncio.gather(*self._workers.values())
             self._report_late()
             self._start_due()
-            if not self._workers:
+            if not self._workers and not self._heads.has_more:
                 return
 
     def _start_due(self) -> Millis | None:
@@ -228,9 +229,8 @@ class OutboxSender:
 
     async def _edit(self, edit: Edit) -> None:
         """The first message of an incident says what is so now."""
-        name, editor = edit.head.channel, edit.editor
-        assert editor is not None
-        call = self._call_notifier(f"channel {name}", editor.edit, edit.handle, edit.said.message)
+        name = edit.head.channel
+        call = self._call_notifier(f"channel {name}", edit.editor.edit, edit.handle, edit.said.message)
         _, error = await self._try(name, call)
         await self._durably(self._heads.record_edit, edit, error, self._clock())
         outcome = "edited" if error is None else "edit_failed" if error.permanent else "edit_retried"
