@@ -12,6 +12,7 @@ from tests.notifiers.test_head_editor import EditableChat
 from tests.notifiers.test_outbox import FakeChannel, with_timeout
 from tests.support.pipeline_harness import MAIN_YAML, RULES_YAML, PipelineHarness
 from watchdog.chat.head import head_describer
+from watchdog.core.errors import NotifyError
 from watchdog.core.offload import ThreadOffload
 from watchdog.core.telemetry import Telemetry
 from watchdog.notifiers.outbox import OutboxSender
@@ -29,6 +30,7 @@ class Story:
             *(self.pipeline.journal, Telemetry("test"), lambda: self.pipeline.now, self.pool),
             {"chat": self.chat, "plain": self.plain},
             pace=0,
+            describe_incident=self.pipeline.pipeline.incident_manager.firing.describe_incident,
             describe_head=head_describer(self.pipeline.journal, lambda: self.pipeline.config),
         )
 
@@ -107,3 +109,52 @@ def test_a_hold_told_where_nobody_heard_of_the_incident_is_no_head(tmp_path: Pat
     assert story.chat.titles == ["bot: no repairs on bot for 1 m"]
     assert story.chat.edits == []
     story.close()
+
+
+def test_what_makes_up_for_a_refused_first_message_is_the_head(story: Story) -> None:
+    story.chat.answers = [NotifyError("no such chat", permanent=True)]
+    story.rounds(1, error_ratio=0.07)
+    assert story.chat.shown == {}
+
+    story.rounds(65)
+    (first,) = story.chat.shown.values()
+    assert first.title == "🟠 bot: errors 7 % above 5 % — tripped"
+    assert "messages before this one did not arrive here" in first.lines
+
+    story.rounds(4, error_ratio=0.123)
+    (edited,) = [message for message in story.chat.shown.values() if " — " in message.title]
+    assert edited.title == "🔴 bot: errors 12.3 % above 10 % — ladder is about to start"
+
+
+def test_many_bots_told_in_one_message_get_their_heads_with_the_next_one(tmp_path: Path) -> None:
+    bots = [f"bot{n}" for n in range(7)]
+    rules = """\
+targets: {TARGETS}
+kpis: {errors: {expr: error_ratio, unit: ratio}}
+rules: [{name: errors, kpi: errors, target: all, crit: {above: 10%}}]
+""".replace("TARGETS", ", ".join(f"{bot}: {{sources: []}}" for bot in bots))
+    story = Story(tmp_path, rules)
+    story.rounds(2, error_ratio=0.2)
+    assert story.chat.titles == ["errors tripped on 7 targets"]
+
+    number = story.pipeline.journal.incidents.find_open("bot3")
+    assert number is not None
+    story.pipeline.requests.acknowledge(number.id, "ann", None, story.pipeline.now)
+    story.drain()
+
+    last = story.chat.sent[-1]
+    assert last.title == "🔴 bot3: errors 20 % above 10 % — tripped"
+    assert "ann is on it" in last.lines
+    assert not any("acknowledged" in line for line in last.lines)
+    story.close()
+
+
+def test_what_came_first_in_a_list_of_chats_says_it_all_when_its_incident_was_over_before_it_was_sent(
+    story: Story,
+) -> None:
+    story.chat.answers = [NotifyError("HTTP 502"), NotifyError("HTTP 502")]
+    story.rounds(1, error_ratio=0.07)
+    story.rounds(8, error_ratio=0.01)
+
+    assert story.chat.shown[min(story.chat.shown)].title.startswith("✅ bot: errors 7 % above 5 % — recovered after ")
+    assert story.pipeline.journal.heads.list_heads() == []

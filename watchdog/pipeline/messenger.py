@@ -60,7 +60,11 @@ class Messenger:
             return None
         if topic not in message.opens and channel not in self._journal.messages.list_told([topic]):
             return None
-        return message.about if message.about is not None else (message.title, *message.lines)
+        if message.about is not None:
+            return message.about
+        return (
+            () if message.severity == "info" else (message.title, *message.lines)
+        )  # what people answer stands in the timeline
 
     def channels_told(self, topics: Collection[str]) -> list[str]:
         """Who was told of one of these and not how it ended; everybody, when one of them is no longer configured."""
