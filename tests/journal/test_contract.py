@@ -396,3 +396,63 @@ def test_it_is_known_which_channels_were_written_to_since(journal: Journal) -> N
         tx.messages.enqueue(Message("info", "second"), ["pager", "other"], NOW)
         assert journal.messages.list_channels_after(newest) == {"pager", "other"}
     assert journal.messages.list_channels_after(0) == {"chat", "pager", "other"}
+
+
+# ─ first messages of incidents ─
+
+
+def test_whatever_is_written_is_seen_by_the_count_of_changes_and_reading_is_not(journal: Journal) -> None:
+    before = journal.changes
+    journal.incidents.list_incidents()
+    journal.probe()
+    assert journal.changes == before
+
+    write(journal, "one")
+    assert journal.changes > before
+
+
+def test_the_first_message_that_arrived_is_found_with_what_stays_of_it(journal: Journal) -> None:
+    with journal.transaction() as tx:
+        incident = tx.incidents.open_incident("bot", "crit", "x", NOW)
+        first = Message("crit", "tripped", ("12 %",), incident, about=("words", "place"))
+        tx.messages.enqueue(first, ["chat", "mail"], NOW)
+        tx.messages.enqueue(Message("warn", "level 2", (), incident), ["chat"], NOW)
+    assert journal.messages.find_first_sent("chat", incident) is None
+    assert journal.messages.find_about("chat", incident) == ("words", "place")
+    assert journal.messages.find_about("pager", incident) is None
+
+    (one,) = [each for each in journal.messages.due(NOW, "chat") if each.message.title == "tripped"]
+    with journal.transaction() as tx:
+        tx.messages.mark_sent(one.id, "17.1", NOW)
+    found = journal.messages.find_first_sent("chat", incident)
+    assert found is not None
+    assert (found[0], found[1].title, found[1].about) == ("17.1", "tripped", ("words", "place"))
+    assert journal.messages.find_first_sent("mail", incident) is None
+
+
+def test_a_head_that_was_refused_is_tried_again_while_its_incident_is_open_and_one_that_is_over_is_not(
+    journal: Journal,
+) -> None:
+    with journal.transaction() as tx:
+        refused, over, closed = (tx.incidents.open_incident(name, "crit", "x", NOW) for name in ("a", "b", "c"))
+        for incident in (refused, over, closed):
+            tx.heads.begin_head("chat", incident, NOW)
+        tx.heads.end_head("chat", refused, "gone")
+        tx.heads.note_edit("chat", over, "shown", NOW, final=True)
+        tx.heads.end_head("chat", closed, "gone")
+        tx.incidents.close_incident(closed, NOW)
+    assert journal.heads.list_heads() == []
+
+    with journal.transaction() as tx:
+        tx.heads.retry_heads("mail", NOW)
+    assert journal.heads.list_heads() == []
+    with journal.transaction() as tx:
+        tx.heads.retry_heads(None, NOW)
+    assert [head.incident for head in journal.heads.list_heads("chat")] == [refused]
+
+
+def test_until_when_a_channel_asked_to_be_left_alone_is_known(journal: Journal) -> None:
+    assert journal.messages.paused_until("chat") == 0
+    with journal.transaction() as tx:
+        tx.messages.pause_channel("chat", NOW + 5_000, NOW, NOW)
+    assert journal.messages.paused_until("chat") == NOW + 5_000

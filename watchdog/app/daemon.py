@@ -34,6 +34,7 @@ from watchdog.app.source_judge import SourceJudge
 from watchdog.app.standing_watch import StandingWatch
 from watchdog.app.status import build_status, targets_to_show
 from watchdog.app.steady_clock import SteadyClock
+from watchdog.chat.head import head_describer
 from watchdog.config import Config, FileStats, find_files, load, stat_files
 from watchdog.core.errors import WatchdogError
 from watchdog.core.executor import owner_executor
@@ -130,6 +131,7 @@ class Daemon:
         self.outbox = OutboxSender(
             *(self.journal, self.telemetry, clock, self._sending, self.config.channels),
             describe_incident=lambda *asked: self.pipeline.incident_manager.firing.describe_incident(*asked),  # noqa: PLW0108 - of the configuration as it is then,
+            describe_head=head_describer(self.journal, lambda: self.config),
         )
         self.outbox.silent = self.config.silent_channels
         self.journal_health = JournalHealth(self.journal, self._lock, self.outbox, self._notify, clock, self._fail)

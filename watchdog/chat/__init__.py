@@ -1,1 +1,2 @@
-"""What people say in chats: understood, allowed, and decided. Pure: data and time are arguments; `app/chat_desk.py` acts."""
+"""What is said in chats, decided: what people say is understood and allowed, and what the first message of an incident says now.
+Pure: data and time are arguments; `app/chat_desk.py` and the outbox act."""

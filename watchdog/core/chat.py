@@ -74,9 +74,22 @@ ReceiveFunction = Callable[[ChatEvent], Awaitable[None]]
 JournalUnavailableError: then it is not taken, and the service is to deliver it again."""
 
 
+class IncidentHead(NamedTuple):
+    """What the first message of an incident says now."""
+
+    message: Message
+    is_final: bool
+    """It will say nothing else any more."""
+
+
+STATE_SYMBOLS = ("🔴", "🟠", "🟡", "✋", "🔒", "✅", "⚪")
+"""What the title of a head begins with: fires at crit, fires at warn, is being proven, waits for a person, is latched, has
+recovered, has ended otherwise."""
+
+
 @runtime_checkable
 class EditingNotifier(Notifier, Protocol):
-    """Can change what it has said."""
+    """Can change what it has said. Where some of a kind cannot (an incoming webhook), `can_edit` of it is False."""
 
     def edit(self, handle: str, message: Message) -> Any:
         """The message that `send` returned that handle for says this now. Well done also when it says it
@@ -103,3 +116,8 @@ class ListeningNotifier(Notifier, Protocol):
         """Tells who pressed a button or said a command, and as far as the service can nobody else, what became of it, in one
         line. Best effort: raises NotifyError, and nothing depends on it."""
         ...
+
+
+def find_editor(channel: object) -> EditingNotifier | None:
+    """The channel, when it can change what it has said."""
+    return channel if isinstance(channel, EditingNotifier) and getattr(channel, "can_edit", True) else None

@@ -188,10 +188,15 @@ class Message:
     """What is drawn beside it, where the channel shows pictures and they can be drawn."""
     picture: bytes | None = None
     """The chart, drawn (PNG), once the message goes out."""
+    about: tuple[str, ...] | None = None
+    """Of the message that begins an incident on a channel: what of its lines stays, where that can be edited, below what is
+    so now. None: it begins none."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "title", shorten(self.title, MAX_TITLE_CHARACTERS))
         object.__setattr__(self, "lines", tuple(shorten(line, MAX_LINE_CHARACTERS) for line in self.lines))
+        if self.about is not None:
+            object.__setattr__(self, "about", tuple(shorten(line, MAX_LINE_CHARACTERS) for line in self.about))
 
 
 NotifyFunction = Callable[[Message], None]

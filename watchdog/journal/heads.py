@@ -52,6 +52,13 @@ class SqlHeadWriter(SqlRepository):
             *(until, error, channel, incident),
         )
 
+    def retry_heads(self, channel: str | None, now: Millis) -> None:
+        self._sql.execute(
+            "UPDATE head SET final = 0, tries = 0, next_try = ? WHERE error IS NOT NULL AND (? IS NULL OR channel = ?)"
+            " AND incident IN (SELECT id FROM incident WHERE closed IS NULL)",
+            *(now, channel, channel),
+        )
+
     def end_head(self, channel: str, incident: int, error: str | None = None) -> None:
         self._sql.execute(
             "UPDATE head SET final = 1, error = ? WHERE channel = ? AND incident = ?", error, channel, incident

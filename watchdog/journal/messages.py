@@ -121,6 +121,27 @@ class SqlMessageReader(SqlRepository):
         )
         return None if row is None else row[0]
 
+    def find_first_sent(self, channel: str, incident: int) -> tuple[str, Message] | None:
+        row = self._sql.query_one(
+            "SELECT handle, severity, title, lines, broadcast, extra FROM message"
+            " WHERE channel = ? AND incident = ? AND handle IS NOT NULL ORDER BY sent, id LIMIT 1",
+            channel,
+            incident,
+        )
+        if row is None:
+            return None
+        lines, broadcast, extra = tuple(from_json(row["lines"])), bool(row["broadcast"]), _extra_from_text(row["extra"])
+        return row["handle"], Message(row["severity"], row["title"], lines, incident, broadcast=broadcast, **extra)
+
+    def find_about(self, channel: str, incident: int) -> tuple[str, ...] | None:
+        rows = self._sql.query(
+            "SELECT extra FROM message WHERE channel = ? AND incident = ? AND extra IS NOT NULL ORDER BY id",
+            channel,
+            incident,
+        )
+        found = (_extra_from_text(row["extra"])["about"] for row in rows)
+        return next((about for about in found if about is not None), None)
+
     def begins_thread(self, channel: str, incident: int | None) -> bool:
         return incident is None or (
             self._sql.query_one("SELECT 1 FROM message WHERE channel = ? AND incident = ? LIMIT 1", channel, incident)
@@ -201,6 +222,10 @@ class SqlMessageReader(SqlRepository):
         )  # SQLite takes the other columns from the row of the minimum
         return {row[0]: ChannelQueue(*tuple(row)[1:]) for row in rows}
 
+    def paused_until(self, channel: str) -> Millis:
+        row = self._sql.query_one("SELECT until FROM channel_pause WHERE channel = ?", channel)
+        return 0 if row is None else int(row[0])
+
     def count_refusals(self, channel: str) -> int:
         row = self._sql.query_one("SELECT refusals FROM channel_pause WHERE channel = ?", channel)
         return 0 if row is None else int(row[0])
@@ -214,11 +239,12 @@ class SqlMessageReader(SqlRepository):
 
 
 def _extra_text(message: Message) -> str | None:
-    """Buttons and chart; None: it has neither."""
-    if not message.buttons and message.chart is None:
+    """Buttons, chart and what stays of it; None: it has nothing of that."""
+    if not message.buttons and message.chart is None and message.about is None:
         return None
     chart = None if message.chart is None else asdict(message.chart)
-    return to_json({"buttons": [astuple(button) for button in message.buttons], "chart": chart})
+    buttons = [astuple(button) for button in message.buttons]
+    return to_json({"buttons": buttons, "chart": chart, "about": message.about})
 
 
 def _extra_from_text(text: str | None) -> dict[str, Any]:
@@ -226,7 +252,12 @@ def _extra_from_text(text: str | None) -> dict[str, Any]:
         return {}
     known = from_json(text)
     chart = known["chart"] and Chart(**known["chart"] | {"labels": labels_from_list(known["chart"]["labels"])})
-    return {"buttons": tuple(Button(*button) for button in known["buttons"]), "chart": chart}
+    about = known.get("about")
+    return {
+        "buttons": tuple(Button(*button) for button in known["buttons"]),
+        "chart": chart,
+        "about": None if about is None else tuple(about),
+    }
 
 
 def _undelivered(row: Iterable[Any]) -> UndeliveredMessage:

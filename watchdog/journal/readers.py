@@ -134,6 +134,12 @@ class MessageReader(Protocol):
     def thread_handle(self, channel: str, incident: int | None) -> str | None:
         """Handle of the incident's first message that arrived on a channel."""
 
+    def find_first_sent(self, channel: str, incident: int) -> tuple[str, Message] | None:
+        """(handle, message) of the incident's first message that arrived on a channel."""
+
+    def find_about(self, channel: str, incident: int) -> tuple[str, ...] | None:
+        """What stays, for the channel, of the message that begins the incident there, whether or not that has arrived."""
+
     def begins_thread(self, channel: str, incident: int | None) -> bool:
         """Whether a message on a channel would be the first of its incident there."""
 
@@ -175,6 +181,9 @@ class MessageReader(Protocol):
 
     def list_queues(self) -> dict[str, ChannelQueue]:
         """What waits, by channel; nothing of those for which nothing does."""
+
+    def paused_until(self, channel: str) -> Millis:
+        """Until when a channel's service has asked to be left alone; 0: it has not."""
 
     def count_refusals(self, channel: str) -> int:
         """How often a channel's service has asked to be left alone since it last took something."""

@@ -245,6 +245,10 @@ class SqliteJournal:
     def location(self) -> str:
         return str(self.path)
 
+    @property
+    def changes(self) -> int:
+        return self._db.total_changes
+
     def probe(self) -> None:
         with self.transaction(defer_sync=not self._has_failed):
             # The lock alone is to be had on a full disk, too.

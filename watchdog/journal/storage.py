@@ -110,6 +110,11 @@ class Journal(Protocol):
         """Room kept on its disk; None where that is not a disk of ours."""
         ...
 
+    @property
+    def changes(self) -> int:
+        """Grows with whatever is written through this journal: where it is the same, all that was read is so still."""
+        ...
+
     def transaction(self, *, defer_sync: bool = False) -> AbstractContextManager[Transaction]:
         """One transaction: all of it is committed, or nothing. Nested calls join the outer one, and share its promise.
 

@@ -174,6 +174,9 @@ class HeadWriter(Protocol):
     def postpone_edit(self, channel: str, incident: int, until: Millis, error: str) -> None:
         """It was not taken; until then it is not tried again."""
 
+    def retry_heads(self, channel: str | None, now: Millis) -> None:
+        """What could not be edited is tried once more, of incidents that are open; None: on all channels."""
+
     def end_head(self, channel: str, incident: int, error: str | None = None) -> None:
         """It is not edited any more: it is over, or cannot be (`error`)."""
 

@@ -67,7 +67,9 @@ def describe_firing(
     beside = [f"fires for {format_duration(lasting)}"]
     if machine.outcome in ("nodata", "error") and machine.worst is not None:
         beside.append(f"was {format_value(machine.worst, check.unit)} at worst, while it could be seen")
-    return describe_trip(check, verdict, lasting, beside, config, journal, incident, query, now)._replace(how=how)
+    return describe_trip(check, verdict, lasting, beside, config, journal, incident, query, now)._replace(
+        how=how, about=()
+    )
 
 
 def describe_trip(
@@ -85,26 +87,23 @@ def describe_trip(
     rule = config.rule(check.rule, check.target)
     plan = config.plan(check.plan, check.target)
     own = tuple(rule.labels.items())
-    lines = [] if rule.summary is None else [render_summary(rule.summary, check, verdict, lasting, own)]
+    words = [] if rule.summary is None else [render_summary(rule.summary, check, verdict, lasting, own)]
     if (alert := config.prometheus_alerts.get(check.rule)) is not None:
-        lines += alert.render_lines(verdict.labels, verdict.value, lambda text: query(text, check.target, now))
-    lines.append(verdict.reason)
-    if labels := dict(verdict.labels) | rule.labels:
-        lines.append(format_labels(labels))
-    lines += beside
-    if rule.runbook is not None:
-        lines.append(rule.runbook)
+        words += alert.render_lines(verdict.labels, verdict.value, lambda text: query(text, check.target, now))
+    labels = dict(verdict.labels) | rule.labels
+    rest = [*beside] if rule.runbook is None else [*beside, rule.runbook]
     return Trip(
         check.rule,
         check.level,
         rule.notify,
-        tuple(lines),
+        (*words, verdict.reason, *([format_labels(labels)] if labels else []), *rest),
         verdict.reason,
         check.plan,
         "" if plan is None else plan.kind,
         None if incident is None else plan_at_work_for(check, config, journal, incident.id),
         format_labels(dict(verdict.labels)),
         excess_of(verdict.value, verdict.limit),
+        about=(*words, *([format_labels(rule.labels)] if rule.labels else []), *rest),
     )
 
 
@@ -265,16 +264,16 @@ class FiringNews:
         said = IncidentNews(mine).message(incident.target, number)
         at_work = [f"{run.plan} is {run.status}" for run in self._journal.runs.list_unfinished(incident.target)]
         latched = self._journal.targets.get_state(incident.target, now).latched is not None
+        stays = [*self._describe_left(incident), "messages before this one did not arrive here", describe_place(number)]
         lines = [
             *(said.lines or (f"nothing fires now; {incident.title}",)),
             *at_work,
             *([f'latched: repairs wait for trading-watchdog resume {incident.target} --reason "…"'] if latched else []),
-            *self._describe_left(incident),
-            "messages before this one did not arrive here",
-            describe_place(number),
+            *stays,
         ]
         title = f"{said.title} (incident {number})" if mine else f"{incident.target}: incident {number} is open"
-        return Message(said.severity if mine else "warn", title, tuple(lines), number, opens=(topic,))
+        severity = said.severity if mine else "warn"
+        return Message(severity, title, tuple(lines), number, opens=(topic,), about=tuple(stays))
 
 
 def _reminder_pause(first: Millis | None, incident: Incident) -> Millis:

@@ -111,6 +111,8 @@ class IncidentManager:
                         *(check, verdict, change.duration, circumstances, self._config, self._journal),
                         *(self._journal.incidents.find_open(check.target), self._query, now),
                     )
+                    if trip.labels and self._has_other_label_sets(check, verdict):
+                        trip = trip._replace(about=(trip.labels, *trip.about))
                     news[check.target].trips.append(trip)
                 continue
             record = None
@@ -142,6 +144,14 @@ class IncidentManager:
             departure = describe_departure(rule, self._config.rule(rule, target).notify, changes_of_rule)
             news[target].departures.append(departure)
         return news
+
+    def _has_other_label_sets(self, check: Check, verdict: Verdict) -> bool:
+        """Whether labels say which one it is: of a rule that has had only one they say nothing to people."""
+        mine = check.rule, check.level, check.target
+        return any(
+            key.labels not in ((), verdict.labels) and (key.rule, key.level, key.target) == mine
+            for key in self._machines
+        )
 
     def _record_trip(
         self,

@@ -41,6 +41,8 @@ class Trip(NamedTuple):
     """How far beyond the limit."""
     how: str = "tripped"
     """What stands behind its name in the title."""
+    about: tuple[str, ...] = ()
+    """Of its lines, those that go on being so: its rule's own words, and what stood beside it when it tripped."""
 
 
 class Recovery(NamedTuple):
@@ -108,6 +110,7 @@ class IncidentNews:
         is_bad = bool(self.trips or self.decisions)
         severities: list[Severity] = [one.level for one in self.trips] + [one.severity for one in self.decisions]
         opens = [topic for one in self.decisions for topic in one.opens]
+        about = [line for trips in _by_rule(self.trips)[:_MAX_TRIPS] for line in trips[0].about]
         return Message(
             max(severities, key=SEVERITY_RANK.__getitem__, default="info"),
             f"{target}: {', '.join(titles)}",
@@ -115,6 +118,7 @@ class IncidentNews:
             incident,
             opens=(*opens, incident_topic(incident)) if is_bad and incident is not None else tuple(opens),
             ends=tuple(topic for one in self.decisions for topic in one.ends),
+            about=tuple(dict.fromkeys(about)) if self.trips else None,
         )
 
     def _lines(self) -> list[str]:

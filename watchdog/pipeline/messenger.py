@@ -44,12 +44,27 @@ class Messenger:
         tx.messages.forget_topics(message.ends)
 
     def enqueue(self, tx: Transaction, message: Message, channels: Iterable[str], now: Millis) -> None:
-        """What begins a thread says where it is."""
+        """What begins a thread says where it is; and what of it stays, where it begins an incident that the channel is told of."""
         for channel in dict.fromkeys(channels):
-            head = message
+            first = replace(message, about=None)
             if self._journal.messages.begins_thread(channel, message.incident):
-                head = replace(message, lines=(*message.lines, describe_place(message.incident)))
-            tx.messages.enqueue(head, [channel], now)
+                place = describe_place(message.incident)
+                stays = self._about(message, channel)
+                about = None if stays is None else (*stays, place)
+                first = replace(message, lines=(*message.lines, place), about=about)
+            tx.messages.enqueue(first, [channel], now)
+
+    def _about(self, message: Message, channel: str) -> tuple[str, ...] | None:
+        """What of the first message of an incident stays; None where it is no news of anything bad, or the end of it."""
+        if message.incident is None or (topic := incident_topic(message.incident)) in message.ends:
+            return None
+        if topic not in message.opens and channel not in self._journal.messages.list_told([topic]):
+            return None
+        if message.about is not None:
+            return message.about
+        return (
+            () if message.severity == "info" else (message.title, *message.lines)
+        )  # what people answer stands in the timeline
 
     def channels_told(self, topics: Collection[str]) -> list[str]:
         """Who was told of one of these and not how it ended; everybody, when one of them is no longer configured."""
