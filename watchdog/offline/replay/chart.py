@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from watchdog.offline import plots
+from watchdog.pictures import plots
 from watchdog.offline.replay.engine import ReplayReport
 from watchdog.offline.replay.scoring import LabelledIncident
 

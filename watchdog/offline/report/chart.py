@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 
-from watchdog.offline import plots
+from watchdog.pictures import plots
 from watchdog.offline.report.data import IncidentData
 from watchdog.tsdb.page import Floats
 
