@@ -15,6 +15,7 @@ from watchdog.core.units import format_value
 from watchdog.journal.messages import LATE_AFTER
 from watchdog.journal.storage import Journal
 from watchdog.journal.topics import channel_topic
+from watchdog.notifiers.pictures import describe_missing_pictures
 from watchdog.pipeline.past_runs import list_past_runs
 from watchdog.pipeline.pipeline import Pipeline
 from watchdog.rollback.held import list_undone
@@ -77,6 +78,7 @@ def build_status(
             for name, target in targets_to_show(config, journal).items()
         },
         "channels": dict(_channel_statuses(config, journal, now)),
+        "pictures": describe_missing_pictures(config.channels),
         "silenced": [
             {
                 "rule": suppression.subject,

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from watchdog.core.errors import NotifyError
-from watchdog.core.model import Message, Millis
+from watchdog.core.model import Chart, Message, Millis
 from watchdog.core.offload import DeadlineExceededError, StillBusyError
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.core.units import format_duration
@@ -26,6 +26,7 @@ from watchdog.journal.messages import LATE_AFTER, OutboxMessage
 from watchdog.journal.storage import Journal
 from watchdog.journal.topics import channel_topic, incident_topic
 from watchdog.notifiers.late import QUIET_IF_CRITICAL, report_late
+from watchdog.notifiers.pictures import shows_pictures
 
 _SEND_TIMEOUT = 30.0
 """Seconds that one delivery may take."""
@@ -40,8 +41,18 @@ _MAX_SLEEP = QUIET_IF_CRITICAL / 1_000
 _PACE = 1.0
 """Seconds from one delivery to a chat to the next: more is what chats slow down."""
 
+_DRAWING_TIMEOUT, _DRAWING_TIMEOUT_URGENT = 5.0, 3.0
+"""Seconds that a message waits for its picture; that of one that is urgent. The channels wait each for itself."""
+
 DescribeIncident = Callable[[int, str, Millis], Message | None]
 """(incident, channel, now) → what is so now, in one message; None: there is nothing to say to this channel any more."""
+
+DrawFunction = Callable[[Chart, float], Awaitable[bytes | None]]
+"""(chart, seconds) → a PNG; None: there is none within that time. Never raises."""
+
+
+async def _draw_nothing(_: Chart, __: float) -> bytes | None:
+    return None
 
 
 class OutboxSender:
@@ -72,6 +83,7 @@ class OutboxSender:
         self.channels = channels
         self.silent: Collection[str] = ()
         """Channels on which this process cannot tell anything: what waits for them waits on."""
+        self.draw: DrawFunction = _draw_nothing
         self._pending = asyncio.Event()
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._failure: BaseException | None = None
@@ -321,6 +333,9 @@ class OutboxSender:
         message = replace(queued.message, thread=thread)
         if not queued.is_catch_up and (late := self._clock() - queued.created) >= LATE_AFTER:
             message = replace(message, lines=(*message.lines, f"{format_duration(late)} late"))
+        if message.chart is not None and shows_pictures(channel):
+            timeout = _DRAWING_TIMEOUT_URGENT if queued.is_urgent else _DRAWING_TIMEOUT
+            message = replace(message, picture=await self.draw(message.chart, timeout))
         return await self._call_notifier(f"channel {queued.channel}", channel, message)
 
     async def _call_notifier(self, key: str, channel: Any, message: Message) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from watchdog.config import Config
-from watchdog.core.model import Labels, Message, Millis, Verdict
+from watchdog.core.model import Chart, Labels, Message, Millis, Verdict
 from watchdog.core.units import format_duration, format_value
 from watchdog.journal.incidents import Incident
 from watchdog.journal.storage import Journal, Transaction
@@ -104,6 +104,7 @@ def describe_trip(
         None if incident is None else plan_at_work_for(check, config, journal, incident.id),
         format_labels(dict(verdict.labels)),
         excess_of(verdict.value, verdict.limit),
+        chart=None if rule.kpi is None else Chart(rule.kpi, check.target, verdict.labels, until=now),
     )
 
 

@@ -1,0 +1,1 @@
+"""What is said in chats and what is made of answers: decides, and does nothing."""
