@@ -78,7 +78,7 @@ def test_it_is_as_wide_as_a_phone_and_small_and_has_a_background_of_its_own_with
     image = Image.open(io.BytesIO(picture)).convert("RGBA")
     assert image.width == WIDTH
     assert 0.6 < image.width / image.height < 1.6
-    assert image.getextrema()[3] == (255, 255)
+    assert image.getchannel("A").getextrema() == (255, 255)
     assert _contrast(kpi_chart._INK) > 12
     for colour in (kpi_chart._LINE, kpi_chart._DIM, *(each[0] for each in kpi_chart._REFERENCES.values())):
         assert _contrast(colour) > 6
