@@ -82,6 +82,16 @@ def test_one_picture_is_drawn_for_several_channels_and_tries(bot: Bot) -> None:
     assert len(bot.drawer.drawn) == 1
 
 
+def test_one_that_reaches_up_to_now_is_drawn_anew_as_time_goes_on(bot: Bot) -> None:
+    async def tell() -> None:
+        for _ in range(2):
+            assert await bot.charts.draw(Chart("errors", "bot"), LONG) == b"PNG"
+            bot.harness.round()
+
+    asyncio.run(tell())
+    assert [data.until for data in bot.drawer.drawn] == [bot.harness.now - 2 * SECOND, bot.harness.now - SECOND]
+
+
 def test_different_charts_at_once_are_all_drawn(bot: Bot) -> None:
     async def tell() -> None:
         charts = [Chart("errors", "bot", until=bot.harness.now - n * SECOND) for n in range(8)]
@@ -140,13 +150,15 @@ def test_what_the_file_knows_of_the_time_before_is_shown_as_well(tmp_path: Path)
     async def tell() -> None:
         bot.harness.rounds(5, error_ratio=0.01)
         await bot.writer.write(bot.harness.now, {})
-        bot.harness.now += 30 * MINUTE
-        bot.harness.rounds(5)
-        await bot.charts.draw(Chart("errors", "bot", until=bot.harness.now), LONG)
+        bot.harness.now += 150 * MINUTE
+        bot.harness.rounds(70)  # until memory has made room
+        await bot.charts.draw(Chart("errors", "bot", span=180 * MINUTE, until=bot.harness.now), LONG)
         await bot.writer.stop(bot.harness.now, {})
 
     asyncio.run(tell())
     bot.charts.close()
+    kept = [int(page.t[0]) for page in bot.harness.pipeline.store.pages if page.rows_named("error_ratio")]
+    assert min(kept) > early
     (data,) = bot.drawer.drawn
     assert dict(zip(data.times, data.values, strict=True))[early] == 0.03
     assert data.values[-1] == 0.01

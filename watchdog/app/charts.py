@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from watchdog.app.series_copy import copy_series
@@ -42,7 +43,10 @@ class Charts:
         """By what is drawn, the oldest first; done ones are kept for a while."""
 
     async def draw(self, chart: Chart, deadline: float) -> bytes | None:
-        """A PNG; None where there is none within `deadline` seconds: it may be there for who asks later. Never raises."""
+        """A PNG; None where there is none within `deadline` seconds: it may be there for who asks later. Never raises.
+
+        One without `until` reaches up to now."""
+        chart = chart if chart.until else replace(chart, until=self._clock())
         task = self._tasks.get(chart)
         if task is None:
             task = self._tasks[chart] = asyncio.create_task(self._make(chart), name=f"chart {chart.kpi}")

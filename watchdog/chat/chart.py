@@ -71,10 +71,11 @@ class ChartPlan:
 
     def list_times(self, pages: PageList | None = None) -> Ints:
         """When the KPI is looked at: evenly, and whenever one of these samples came."""
-        times = np.linspace(self.start, self.until, _GRID).astype(np.int64)
+        parts = [np.linspace(self.start, self.until, _GRID).astype(np.int64)]
         for page in () if pages is None else pages.pages:
             first, last = page.t.searchsorted([self.start, self.until], "right")
-            times = np.union1d(times, page.t[first:last])
+            parts.append(page.t[first:last])
+        times = _merge_times(*parts)
         return times if times.size <= _MAX_TIMES else times[np.linspace(0, times.size - 1, _MAX_TIMES).astype(np.int64)]
 
 
