@@ -23,7 +23,15 @@ _MAX_LEGEND_ENTRIES = 12
 
 def describe_missing() -> str | None:
     """Why there are no pictures, and the cure; None: there are. Imports nothing."""
-    return None if find_spec("matplotlib") else f"pictures need matplotlib — {install_command('matplotlib')}"
+    try:
+        is_there = find_spec("matplotlib") is not None
+    except (ImportError, ValueError):  # somebody has barred it
+        is_there = False
+    return None if is_there else _missing()
+
+
+def _missing() -> str:
+    return f"pictures need matplotlib — {install_command('matplotlib')}"
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -31,7 +39,7 @@ def new_figure(width: float, height: float) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise WatchdogError(describe_missing() or "matplotlib cannot be imported — install it anew") from None
+        raise WatchdogError(_missing()) from None
     return Figure(figsize=(width, height), layout="constrained", dpi=110)
 
 
