@@ -6,7 +6,7 @@ PYTEST := $(BIN)/python -m pytest -q --numprocesses 4 --dist worksteal --duratio
 # The tests start hundreds of processes of ours: Python compiles us once, and not in each of them.
 test test-all: export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup demo test test-all fuzz lint bench bench-rules schema lock clean
+.PHONY: setup demo test test-all fuzz lint bench bench-rules schema chart lock clean
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: requirements.lock pyproject.toml
@@ -51,6 +51,10 @@ bench-rules: setup
 schema: setup
 	@$(BIN)/trading-watchdog schema --rules > docs/schema/rules.schema.json
 	@$(BIN)/trading-watchdog schema --main > docs/schema/watchdog.schema.json
+
+# What docs/chat.md shows: the outcome of the incident of one run of the demo.
+chart: setup
+	@$(BIN)/python -m tests.docs.draw_chart
 
 lock: setup
 	@$(BIN)/python -m pip install --quiet uv

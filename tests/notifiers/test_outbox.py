@@ -441,7 +441,7 @@ def test_after_a_refused_first_message_the_next_one_opens_the_thread(make_outbox
 
 @pytest.fixture
 def short_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("watchdog.notifiers.outbox._SEND_TIMEOUT", 0.02)
+    monkeypatch.setattr("watchdog.notifiers.call.SEND_TIMEOUT", 0.02)
 
 
 def with_running_outbox(harness: OutboxHarness, callback: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -514,7 +514,7 @@ def test_a_hung_client_costs_one_thread_and_says_so(
             await post.outbox.drain()
         post.clock.now += MINUTE * 5
         await post.outbox.drain()
-        monkeypatch.setattr("watchdog.notifiers.outbox._SEND_TIMEOUT", LONG)
+        monkeypatch.setattr("watchdog.notifiers.call.SEND_TIMEOUT", LONG)
         hung.release.set()
         while post.unsent():
             post.clock.now += MINUTE * 5

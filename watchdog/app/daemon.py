@@ -6,11 +6,12 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 from watchdog import __version__
+from watchdog.app.charts import Charts
 from watchdog.app.chat_desk import ChatDesk
 from watchdog.app.deploy_watch import TargetInspector
 from watchdog.app.disruptions import Disruptions
@@ -27,19 +28,19 @@ from watchdog.app.request_queue import RequestQueue
 from watchdog.app.requests import RequestHandler
 from watchdog.app.rollback_wiring import make_rollback_context
 from watchdog.app.sampling import Sampler
-from watchdog.app.series_copy import copy_series
+from watchdog.app.series_copy import copier
 from watchdog.app.series_writer import WRITE_INTERVAL, SeriesWriter
 from watchdog.app.slow_requests import SlowRequests
 from watchdog.app.source_judge import SourceJudge
 from watchdog.app.standing_watch import StandingWatch
-from watchdog.app.status import build_status, targets_to_show
+from watchdog.app.status import build_status, log_inventory, targets_to_show
 from watchdog.app.steady_clock import SteadyClock
 from watchdog.chat.head import head_describer
 from watchdog.config import Config, FileStats, find_files, load, stat_files
 from watchdog.core.errors import WatchdogError
 from watchdog.core.executor import owner_executor
 from watchdog.core.inbox import http_inbox
-from watchdog.core.model import Message, Millis
+from watchdog.core.model import Message
 from watchdog.core.offload import ThreadOffload
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.host import sd_notify
@@ -53,7 +54,6 @@ from watchdog.pipeline.machine_state import list_firing
 from watchdog.pipeline.pipeline import Pipeline
 from watchdog.plans.models import Halt, Repair
 from watchdog.rollback.runner import RollbackRunner
-from watchdog.tsdb.page_copy import PageCopy
 from watchdog.web.inbox import Inbox
 from watchdog.web.pages import build_routes
 from watchdog.web.query_process import QueryProcess
@@ -134,6 +134,8 @@ class Daemon:
             describe_head=head_describer(self.journal, lambda: self.config),
         )
         self.outbox.silent = self.config.silent_channels
+        self.charts = Charts(self.pipeline, self.series_writer.path, clock)
+        self.outbox.draw = self.charts.draw
         self.journal_health = JournalHealth(self.journal, self._lock, self.outbox, self._notify, clock, self._fail)
         self._inspector = TargetInspector(self.journal, clock, self._notify, self._executor)
         self._latches = LatchWatch(
@@ -180,7 +182,7 @@ class Daemon:
         self._requests.tell_answer = self.chat_desk.tell_answer
         self._stop_requested = asyncio.Event()
         self._failure: str | None = None
-        self._queries = QueryProcess(clock, self.series_writer.path, self._copy_series_threadsafe)
+        self._queries = QueryProcess(clock, self.series_writer.path, copier(self.pipeline.store, lambda: self._loop))
         self._server: WebServer | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._periodic: list[asyncio.Task[None]] = []
@@ -223,10 +225,7 @@ class Daemon:
         self._repeat("inspection", _INSPECT_INTERVAL, self._inspect_targets, at_once=True)
         self._repeat("history", WRITE_INTERVAL, self._write_series, at_once=True)
         sd_notify.notify("READY=1", self._reloader.systemd_status())
-        counts = map(len, (self.config.sources, self.config.kpis, self.config.rules, self.config.plans))
-        log.info("watching: %d sources, %d KPIs, %d rules, %d plans", *counts)
-        if not self.config.rules:
-            log.warning("nothing is judged: there is no rule")
+        log_inventory(self.config)
 
     async def stop(self) -> None:
         """What is started is finished and written down; the rest is left to the next start."""
@@ -240,6 +239,7 @@ class Daemon:
         await self._reloader.stop()
         await self.rollback.stop()
         await self.journal_health.wait_for_alarm()
+        self.charts.close()  # the last messages wait for no picture
         try:
             await asyncio.wait_for(self.outbox.drain(), 5)
         except (TimeoutError, JournalError, JournalUnavailableError):
@@ -255,8 +255,8 @@ class Daemon:
 
     def close(self) -> None:
         """Gives everything back; of a daemon that was never started, this alone."""
-        self._queries.close()
-        for pool in (self._sampler, self._inspector, self._standing, self._reloading, self._acting, self._sending):
+        pools = self._sampler, self._inspector, self._standing, self._reloading, self._acting, self._sending
+        for pool in (self._queries, self.charts, *pools):
             pool.close()
         self._executor.close()
         self.journal.close()
@@ -417,9 +417,3 @@ class Daemon:
             return known | {"configuration": self.configuration, "history": self.series_writer.status(), "files": files}
 
         return asyncio.run_coroutine_threadsafe(build(), self._loop).result(5)
-
-    def _copy_series_threadsafe(
-        self, metrics: Collection[str], after: Millis, until: Millis, max_values: int
-    ) -> list[PageCopy]:
-        copying = copy_series(self.pipeline.store, metrics, after, until, max_values)
-        return asyncio.run_coroutine_threadsafe(copying, self._loop).result(5)

@@ -12,10 +12,12 @@ from watchdog import __version__
 from watchdog.config import Config
 from watchdog.core.model import Millis
 from watchdog.core.target import Target
+from watchdog.core.telemetry import log
 from watchdog.core.units import format_value
 from watchdog.journal.messages import LATE_AFTER
 from watchdog.journal.storage import Journal
 from watchdog.journal.topics import channel_topic
+from watchdog.notifiers.pictures import describe_missing_pictures
 from watchdog.pipeline.past_runs import list_past_runs
 from watchdog.pipeline.pipeline import Pipeline
 from watchdog.rollback.held import list_undone
@@ -23,6 +25,14 @@ from watchdog.rollback.recover_stages import find_cure
 from watchdog.rollback.standing import StandingChange, describe_standing
 from watchdog.rules import BaselineState, scoped_query, unit_mismatch
 from watchdog.rules.guard import budget_uses
+
+
+def log_inventory(config: Config) -> None:
+    """What is watched, in the log."""
+    counts = map(len, (config.sources, config.kpis, config.rules, config.plans))
+    log.info("watching: %d sources, %d KPIs, %d rules, %d plans", *counts)
+    if not config.rules:
+        log.warning("nothing is judged: there is no rule")
 
 
 def build_status(
@@ -83,6 +93,7 @@ def build_status(
             name: status | ({"unheard": heard[name]} if name in heard else {})
             for name, status in _channel_statuses(config, journal, now)
         },
+        "pictures": describe_missing_pictures(config.channels),
         "silenced": [
             {
                 "rule": suppression.subject,

@@ -76,6 +76,14 @@ class PlanRun:
     """How far a log had been written when the last step began and ended; what had a value before the first one."""
 
 
+def level_names(run: PlanRun) -> tuple[str, ...]:
+    """Of its plan, in order; none where another version wrote it."""
+    try:
+        return tuple(str(level["name"]) for level in from_json(run.text)["levels"])
+    except (ValueError, LookupError, TypeError):
+        return ()
+
+
 class RunChanges(TypedDict, total=False):
     """Columns of a run that are set; the others stay."""
 

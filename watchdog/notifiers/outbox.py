@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import socket
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
@@ -27,11 +26,11 @@ from watchdog.journal.incidents import Incident
 from watchdog.journal.messages import LATE_AFTER, OutboxMessage
 from watchdog.journal.storage import Journal
 from watchdog.journal.topics import channel_topic, incident_topic
+from watchdog.notifiers.call import SEND_TIMEOUT, call_notifier
 from watchdog.notifiers.head_editor import MAX_RETRY_PAUSE, DescribeHead, Edit, HeadEditor
 from watchdog.notifiers.late import QUIET_IF_CRITICAL, report_late
+from watchdog.notifiers.pictures import DrawFunction, draw_nothing, shows_pictures
 
-_SEND_TIMEOUT = 30.0
-"""Seconds that one delivery may take."""
 _JOURNAL_RETRY_PAUSE = 1.0
 """Seconds between two tries to write into a journal that takes nothing."""
 _FIRST_PROBE, _MAX_PROBE = 60_000, 900_000
@@ -44,6 +43,9 @@ _EDIT_PAUSE = 3_000
 """ms from one edit on a channel to the next, where a second lies between two deliveries: what moves faster is told by replies."""
 _PACE = 1.0
 """Seconds from one delivery to a chat to the next: more is what chats slow down."""
+
+_DRAWING_TIMEOUT, _DRAWING_TIMEOUT_URGENT = 5.0, 3.0
+"""Seconds that a message waits for its picture; that of one that is urgent. The channels wait each for itself."""
 
 DescribeIncident = Callable[[int, str, Millis], Message | None]
 """(incident, channel, now) → what is so now, in one message; None: there is nothing to say to this channel any more."""
@@ -79,6 +81,7 @@ class OutboxSender:
         self.channels = channels
         self.silent: Collection[str] = ()
         """Channels on which this process cannot tell anything: what waits for them waits on."""
+        self.draw: DrawFunction = draw_nothing
         self._pending = asyncio.Event()
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._failure: BaseException | None = None
@@ -230,7 +233,7 @@ class OutboxSender:
     async def _edit(self, edit: Edit) -> None:
         """The first message of an incident says what is so now."""
         name = edit.head.channel
-        call = self._call_notifier(f"channel {name}", edit.editor.edit, edit.handle, edit.said.message)
+        call = call_notifier(self._offload, f"channel {name}", edit.editor.edit, edit.handle, edit.said.message)
         _, error = await self._try(name, call)
         await self._durably(self._heads.record_edit, edit, error, self._clock())
         outcome = "edited" if error is None else "edit_failed" if error.permanent else "edit_retried"
@@ -246,7 +249,7 @@ class OutboxSender:
         except NotifyError as failure:
             return None, failure
         except DeadlineExceededError:
-            return None, NotifyError(f"no answer within {_SEND_TIMEOUT:.0f} s")
+            return None, NotifyError(f"no answer within {SEND_TIMEOUT:.0f} s")
         except StillBusyError:
             return None, NotifyError("the last delivery still hangs")
         except Exception as bug:
@@ -352,7 +355,7 @@ class OutboxSender:
 
         async def on(name: str, channel: Any) -> None:
             try:
-                await self._call_notifier(f"cry on {name}", channel.send, message)
+                await call_notifier(self._offload, f"cry on {name}", channel.send, message)
             except Exception as error:  # a mistake in one notifier must not silence the others
                 log.warning(
                     "channel %s: %s: not delivered: %s", name, str(error) or type(error).__name__, message.title
@@ -370,18 +373,10 @@ class OutboxSender:
         message = replace(queued.message, thread=thread)
         if as_written and not queued.is_catch_up and (late := self._clock() - queued.created) >= LATE_AFTER:
             message = replace(message, lines=(*message.lines, f"{format_duration(late)} late"))
-        return await self._call_notifier(f"channel {queued.channel}", channel.send, message)
-
-    async def _call_notifier(self, key: str, verb: Callable[..., Any], *args: Any) -> str | None:
-        if inspect.iscoroutinefunction(verb):
-            try:
-                async with asyncio.timeout(_SEND_TIMEOUT):
-                    answer = await verb(*args)
-            except TimeoutError:
-                raise DeadlineExceededError(key) from None
-        else:
-            answer = await self._offload(key, _SEND_TIMEOUT, verb, *args)
-        return None if answer is None else str(answer)
+        if message.chart is not None and shows_pictures(channel):
+            timeout = _DRAWING_TIMEOUT_URGENT if queued.is_urgent else _DRAWING_TIMEOUT
+            message = replace(message, picture=await self.draw(message.chart, timeout))
+        return await call_notifier(self._offload, f"channel {queued.channel}", channel.send, message)
 
     def _report_recovery(self, db: Any, channel: str, now: Millis) -> None:
         topic = channel_topic(channel)

@@ -99,6 +99,10 @@ class SlackNotifier(ConnectionModel):
         """What came by a webhook has no name by which it could be edited."""
         return self.webhook is None
 
+    @property
+    def shows_pictures(self) -> bool:
+        return self.webhook is None
+
     def _validate_listening(self) -> None:
         if self.app_token is not None and self.app_token_file is not None:
             raise ValueError("say only one of app_token and app_token_file")

@@ -81,6 +81,10 @@ class TelegramNotifier(ConnectionModel):
         return self
 
     @property
+    def shows_pictures(self) -> bool:
+        return True
+
+    @property
     def current_chat(self) -> int | str:
         """The chat that is meant: with its new number, once Telegram has said that in this process."""
         return find_current(self.api, self.chat)

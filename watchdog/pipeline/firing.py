@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from watchdog.config import Config
-from watchdog.core.model import Labels, Message, Millis, Verdict
+from watchdog.core.model import Chart, Labels, Message, Millis, Verdict
 from watchdog.core.units import format_duration, format_value
 from watchdog.journal.incidents import Incident
 from watchdog.journal.storage import Journal, Transaction
@@ -104,6 +104,7 @@ def describe_trip(
         format_labels(dict(verdict.labels)),
         excess_of(verdict.value, verdict.limit),
         about=(*words, *([format_labels(rule.labels)] if rule.labels else []), *rest),
+        chart=None if rule.kpi is None else Chart(rule.kpi, check.target, verdict.labels, until=now),
     )
 
 

@@ -19,7 +19,7 @@ from watchdog.journal.topics import held_topic, latch_topic, refusal_topic
 from watchdog.pipeline.firing import FiringNews, describe_recovery, describe_trip, plan_at_work_for
 from watchdog.pipeline.guard_inputs import gather_guard_inputs
 from watchdog.pipeline.halt_circumstances import record_circumstances
-from watchdog.pipeline.incident_messages import DescribeLeft, closing_message, incident_title, topics_of
+from watchdog.pipeline.incident_messages import DescribeLeft, closing_message, incident_title, outcome_chart, topics_of
 from watchdog.pipeline.incident_news import (
     IncidentNews,
     PlanDecision,
@@ -379,6 +379,7 @@ class IncidentManager:
             incident.id,
             opens=(latch_topic(target),) if is_latched else (),
             ends=ends,
+            chart=outcome_chart(self._journal, incident, self._config, now),
         )
         if closed is None:
             self.notify(tx, message, now)

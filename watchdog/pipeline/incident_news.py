@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeVar
 
-from watchdog.core.model import Message, Millis, Severity, Verdict
+from watchdog.core.model import Chart, Message, Millis, Severity, Verdict
 from watchdog.core.target import Target
 from watchdog.core.units import format_duration
 from watchdog.journal.topics import incident_topic, plan_topic, refusal_topic
@@ -21,6 +21,7 @@ MAX_LINES = 20
 _MAX_TRIPS = 5
 """Rules that are told with all their lines; of more, the reason. And label sets of a rule that are named, the worst first."""
 _MAX_NAMES = 3
+_TRIPPED = "tripped"
 
 
 class Trip(NamedTuple):
@@ -39,10 +40,12 @@ class Trip(NamedTuple):
     """Of the series, for people."""
     excess: float = 0.0
     """How far beyond the limit."""
-    how: str = "tripped"
+    how: str = _TRIPPED
     """What stands behind its name in the title."""
     about: tuple[str, ...] = ()
     """Of its lines, those that go on being so: its rule's own words, and what stood beside it when it tripped."""
+    chart: Chart | None = None
+    """What shows it; None: it has no KPI."""
 
 
 class Recovery(NamedTuple):
@@ -119,7 +122,18 @@ class IncidentNews:
             opens=(*opens, incident_topic(incident)) if is_bad and incident is not None else tuple(opens),
             ends=tuple(topic for one in self.decisions for topic in one.ends),
             about=tuple(dict.fromkeys(about)) if self.trips else None,
+            chart=None if incident is None else self._chart(incident),
         )
+
+    def _chart(self, incident: int) -> Chart | None:
+        """Of the worst that has tripped just now: of the first such rule the label set that is farthest beyond its limit."""
+        tripped = [one for one in self.trips if one.how == _TRIPPED and one.chart is not None]
+        if not tripped:
+            return None
+        first = max(tripped, key=lambda one: SEVERITY_RANK[one.level])
+        alike = [one for one in tripped if (one.rule, one.level) == (first.rule, first.level)]
+        chart = max(alike, key=lambda one: one.excess).chart
+        return None if chart is None else replace(chart, incident=incident)
 
     def _lines(self) -> list[str]:
         groups = _by_rule(self.trips)
