@@ -31,6 +31,7 @@ from watchdog.app.source_judge import SourceJudge
 from watchdog.app.standing_watch import StandingWatch
 from watchdog.app.status import build_status, targets_to_show
 from watchdog.app.steady_clock import SteadyClock
+from watchdog.app.summaries import CHECK_INTERVAL, Summaries
 from watchdog.config import Config, FileStats, find_files, load, stat_files
 from watchdog.core.errors import WatchdogError
 from watchdog.core.executor import owner_executor
@@ -180,15 +181,14 @@ class Daemon:
             self.pipeline.store.series_key,
         )
         self._disruptions = Disruptions(
-            self.clock,
-            self.pipeline,
-            self.series_writer,
-            self._sampler,
-            self.request_handler,
-            self.journal_health,
-            self._notify,
+            *(self.clock, self.pipeline, self.series_writer, self._sampler),
+            *(self.request_handler, self.journal_health, self._notify),
         )
         self._sampler.notice_disruption = self._disruptions.notice
+        self._summaries = Summaries(
+            *(lambda: self.config, self.pipeline, self.journal, clock),
+            *(self.journal_health.record_failure, self._build_status, self._write_series, self.outbox.notify_pending),
+        )
 
     # ─ life ─
 
@@ -198,6 +198,9 @@ class Daemon:
         owner_executor.set(self._executor)
         if web:
             self._start_web()
+            self._repeat(
+                "summary", CHECK_INTERVAL, self._summaries.check
+            )  # by a daemon only: a command has other cares
         self.telemetry.reload_ok.set(1)
         self.request_handler.extend_approvals(self._lock.last_heartbeat, self.clock())
         # What is under way is carried out to its end, or ends in a page, even where its target has another name by now.
@@ -400,15 +403,15 @@ class Daemon:
 
     # ─ from other threads ─
 
-    def _status_threadsafe(self) -> dict[str, object]:
-        async def build() -> dict[str, object]:
-            await self._standing.look(targets_to_show(self.config, self.journal))
-            errors = self._sampler.errors()
-            known = build_status(self.config, self.pipeline, self.journal, errors, self.clock(), self._standing.changes)
-            files = {"lost": list(map(str, self._reload_guard.lost)), "refused": self._reloader.describe_files()}
-            return known | {"configuration": self.configuration, "history": self.series_writer.status(), "files": files}
+    async def _build_status(self) -> dict[str, object]:
+        await self._standing.look(targets_to_show(self.config, self.journal))
+        of = (self.config, self.pipeline, self.journal, self._sampler.errors(), self.clock(), self._standing.changes)
+        files = {"lost": list(map(str, self._reload_guard.lost)), "refused": self._reloader.describe_files()}
+        known = {"configuration": self.configuration, "history": self.series_writer.status(), "files": files}
+        return build_status(*of) | known
 
-        return asyncio.run_coroutine_threadsafe(build(), self._loop).result(5)
+    def _status_threadsafe(self) -> dict[str, object]:
+        return asyncio.run_coroutine_threadsafe(self._build_status(), self._loop).result(5)
 
     def _copy_series_threadsafe(
         self, metrics: Collection[str], after: Millis, until: Millis, max_values: int

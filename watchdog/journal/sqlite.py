@@ -30,6 +30,7 @@ from watchdog.journal import (
     provenance,
     requests,
     runs,
+    summaries,
     suppressions,
     targets,
     timeline,
@@ -83,6 +84,7 @@ class SqliteTransaction:
         self.provenance = provenance.SqlProvenanceWriter(journal)
         self.heads = heads.SqlHeadWriter(journal)
         self.chat = chat.SqlChatWriter(journal)
+        self.summaries = summaries.SqlSummaryWriter(journal)
 
     def follow_clock_step(self, step: Millis, now: Millis, span: Millis) -> None:
         follow_clock_step(self._journal, step, now, span)
@@ -130,6 +132,7 @@ class SqliteJournal:
         self.provenance = provenance.SqlProvenanceReader(self)
         self.heads = heads.SqlHeadReader(self)
         self.chat = chat.SqlChatReader(self)
+        self.summaries = summaries.SqlSummaryReader(self)
         self._transaction = SqliteTransaction(self)
         try:
             self._open(path)

@@ -9,11 +9,9 @@ what it says are in `query_frames.Reply`.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import json
 import os
-import resource
 import select
 import signal
 import socket
@@ -21,6 +19,7 @@ import traceback
 from pathlib import Path
 
 from watchdog.core.errors import WatchdogError
+from watchdog.host.background import step_back
 from watchdog.offline.history.query import QueryTimes, encode_answer, find_read_range, with_stored_history
 from watchdog.promql import EvaluationLimits, evaluate, parse
 from watchdog.tsdb.page import PageList
@@ -36,7 +35,7 @@ _LONGEST = 60
 
 
 def main() -> None:
-    _restrict()
+    step_back(_MEMORY)
     with socket.socket(fileno=os.dup(0)) as door:
         while select.select([door], [], [], _IDLE)[0]:
             signal.alarm(_LONGEST)
@@ -48,16 +47,6 @@ def main() -> None:
             finally:
                 signal.alarm(0)
             gc.collect()
-
-
-def _restrict() -> None:
-    os.nice(19)
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
-    pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
-    limit = pages * resource.getpagesize() + _MEMORY
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 class _Line:

@@ -174,7 +174,7 @@ def _kpi_series(
     if known_until is None:
         known_until = max((int(page.t[-1]) for page in pages.pages if page.t.size), default=start)
     times = np.unique(np.linspace(start, end, _SAMPLE_COUNT).astype(np.int64))
-    epochs = _list_epochs(journal, incident)
+    epochs = list_epochs(journal, incident.target, incident.opened)
     found = []
     lacks = [
         f"Rule {name}, which is not configured now: its KPI is not shown."
@@ -187,18 +187,18 @@ def _kpi_series(
         kpi = config.kpi(name, incident.target)
         if name is None or kpi is None:
             continue
-        baseline, why = _baseline_at(name, incident.target, kpi, journal, incident.opened)
+        baseline, why = baseline_at(name, incident.target, kpi, journal, incident.opened)
         if why:
             lacks.append(f"The baseline of {name} at that time ({why}): what is farthest from it cannot be told.")
         try:
-            values, odd = _evaluate_at(kpi, incident.target, config, pages, times[times <= known_until], epochs)
+            values, odd = evaluate_kpi(kpi, incident.target, config, pages, times[times <= known_until], epochs)
         except PromqlError as error:
             lacks.append(f"The values of {name}, which cannot be evaluated: {error}.")
             continue
         if odd:
             lacks.append(f"The values of {name} at times at which it was {' or '.join(odd)}.")
         values = np.pad(values, ((0, 0), (0, times.size - values.shape[1])), constant_values=np.nan)
-        shown = _farthest_from_baseline(values, baseline)
+        shown = farthest_from_baseline(values, baseline)
         low, high = (
             np.where(np.isnan(shown), np.nan, find(values, axis=0, initial=edge, where=~np.isnan(values)))
             for find, edge in ((np.min, np.inf), (np.max, -np.inf))
@@ -208,11 +208,20 @@ def _kpi_series(
     return found, lacks
 
 
-def _evaluate_at(
-    kpi: Kpi, target: str, config: Config, pages: PageList, times: Ints, epochs: Sequence[Millis]
+def evaluate_kpi(
+    kpi: Kpi,
+    target: str,
+    config: Config,
+    pages: PageList,
+    times: Ints,
+    epochs: Sequence[Millis],
+    *,
+    only_believed: bool = False,
 ) -> tuple[Floats, list[str]]:
     """[series, times] as it was read then: a KPI with `since: resume` has forgotten what was before its epoch. And what is left
-    out of it: ``infinite``, ``no number (0/0)``."""
+    out of it: ``infinite``, ``no number (0/0)``. `only_believed`: nothing where there is too little evidence to
+    judge by.
+    """
     expr = config.parse_expr(config.expr_of(kpi.expr, target))
     parts: list[tuple[Millis | None, Ints]] = [(None, times)]
     if kpi.since == "resume":
@@ -227,18 +236,24 @@ def _evaluate_at(
         is_number = np.isfinite(result.values)
         values[rows, first : first + part.size] = np.where(result.present & is_number, result.values, np.nan)
         odd |= dict.fromkeys(map(describe_not_finite, result.values[result.present & ~is_number]))
+        if only_believed and kpi.needs is None and kpi.since is None:
+            values[:, first : first + part.size][:, result.covered_ms < result.window_ms] = np.nan
         first += part.size
+    if only_believed and kpi.needs is not None:
+        needs = evaluate(config.parse_expr(config.expr_of(kpi.needs, target)), pages, times)
+        values[:, ~needs.present.any(axis=0)] = np.nan
     return values, list(odd)
 
 
-def _list_epochs(journal: Journal, incident: Incident) -> list[Millis]:
-    """When the target was resumed, oldest first; ahead of the first of them, all that is kept counts."""
-    resumed = journal.timeline.list_times(incident.target, "resumed")
-    state = journal.targets.get_state(incident.target, incident.opened)
+def list_epochs(journal: Journal, target: str, t: Millis) -> list[Millis]:
+    """When the target was resumed, oldest first; ahead of the first of them, all that is kept counts. `t`: of a target that the
+    journal does not know, the epoch."""
+    resumed = journal.timeline.list_times(target, "resumed")
+    state = journal.targets.get_state(target, t)
     return sorted({*resumed, state.epoch})
 
 
-def _baseline_at(name: str, target: str, kpi: Kpi, journal: Journal, t: Millis) -> tuple[float | None, str]:
+def baseline_at(name: str, target: str, kpi: Kpi, journal: Journal, t: Millis) -> tuple[float | None, str]:
     """The baseline that was in force at `t`; without one, why nobody knows it: "" where the KPI has none."""
     if kpi.baseline is None or not kpi.has_dynamic_baseline:
         try:
@@ -257,7 +272,7 @@ def _baseline_at(name: str, target: str, kpi: Kpi, journal: Journal, t: Millis) 
     return (kept.value, "") if kept.t <= t else (None, "it was captured later")
 
 
-def _farthest_from_baseline(values: Floats, baseline: float | None) -> Floats:
+def farthest_from_baseline(values: Floats, baseline: float | None) -> Floats:
     """One value a time: the one that is farthest from the baseline, or from zero."""
     if not len(values):
         return np.full(values.shape[1], np.nan)
