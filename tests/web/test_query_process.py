@@ -222,7 +222,8 @@ def test_it_stands_back_behind_everything_and_inherits_nothing(asker: Asker, mon
 
 def test_its_memory_is_limited() -> None:
     program = (
-        "import numpy\nfrom watchdog.web import query_worker\nquery_worker._restrict()\n"
+        "import numpy\nfrom watchdog.host.background import step_back\n"
+        "from watchdog.web import query_worker\nstep_back(query_worker._MEMORY)\n"
         "held = numpy.empty(900 << 17)\n"
         "try: numpy.empty(200 << 17)\nexcept MemoryError: print('no more')"
     )
