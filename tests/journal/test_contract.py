@@ -20,6 +20,7 @@ from watchdog.journal import open_journal
 from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.lock import StateLock
 from watchdog.journal.storage import Journal, Transaction
+from watchdog.journal.summaries import SummaryRecord
 
 NOW = 1_700_000_000_000
 
@@ -354,6 +355,35 @@ def test_what_still_runs_moves_along_with_a_clock_that_is_set_and_what_is_over_s
     assert (hold.t, hold.until) == (now - 10, now + hour)
     assert journal.peaks.list_peaks() == [("{}", now - 7, 2.0)]
     assert journal.timeline.list_events_after(0)[-1].t == NOW - 10
+
+
+@pytest.mark.parametrize("step", [-30 * 86_400_000, -3_600_000, 3_600_000])
+def test_the_last_summary_moves_along_with_a_clock_that_is_set(journal: Journal, step: int) -> None:
+    with journal.transaction() as tx:
+        tx.summaries.save_last("daily", SummaryRecord(NOW - 10, NOW - 5))
+        tx.summaries.save_last("weekly", SummaryRecord(NOW - 20, None))
+        tx.follow_clock_step(step, NOW, 0)
+
+    assert journal.summaries.find_last("daily") == (NOW - 10 + step, NOW - 5 + step)
+    assert journal.summaries.find_last("weekly") == (NOW - 20 + step, None)
+
+
+def test_a_summary_that_a_wrong_clock_has_told_in_the_time_to_come_was_told_just_now(journal: Journal) -> None:
+    with journal.transaction() as tx:
+        tx.summaries.save_last("daily", SummaryRecord(NOW + 10**10, NOW + 10**10))
+        tx.handle_clock_jump(NOW)
+
+    assert journal.summaries.find_last("daily") == (NOW, NOW)
+    assert journal.summaries.find_last("weekly") is None
+
+
+def test_incidents_of_a_time_are_those_that_touch_it(journal: Journal) -> None:
+    with journal.transaction() as tx:
+        numbers = [tx.incidents.open_incident(f"bot{n}", "crit", "x", NOW - n) for n in range(4)]
+        tx.incidents.close_incident(numbers[2], NOW - 1)
+        tx.incidents.close_incident(numbers[3], NOW - 2)
+
+    assert [one.id for one in journal.incidents.list_incidents_since(NOW - 1)] == numbers[:3]
 
 
 def test_a_name_that_is_no_utf8_stops_no_transaction_and_stays_what_it_is_in_json(journal: Journal) -> None:

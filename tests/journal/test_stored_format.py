@@ -28,7 +28,7 @@ TABLES = (
     *("baseline", "baseline_point", "event", "incident", "machine", "message", "peak", "request", "run", "saved"),
     *("stay", "step", "target", "told", "trip"),
 )
-NEWER = ("channel_pause", "chat_event", "configuration", "confirmation", "delivered", "head", "watched")
+NEWER = ("channel_pause", "chat_event", "configuration", "confirmation", "delivered", "head", "summary", "watched")
 """Which the stored journal is too old for."""
 
 

@@ -35,11 +35,12 @@ from watchdog.app.source_judge import SourceJudge
 from watchdog.app.standing_watch import StandingWatch
 from watchdog.app.status import build_status, log_inventory, targets_to_show
 from watchdog.app.steady_clock import SteadyClock
+from watchdog.app.summaries import CHECK_INTERVAL, Summaries
+from watchdog.app.web_server import start_web
 from watchdog.chat.head import head_describer
 from watchdog.config import Config, FileStats, find_files, load, stat_files
 from watchdog.core.errors import WatchdogError
 from watchdog.core.executor import owner_executor
-from watchdog.core.inbox import http_inbox
 from watchdog.core.model import Message
 from watchdog.core.offload import ThreadOffload
 from watchdog.core.telemetry import Telemetry, log
@@ -48,13 +49,11 @@ from watchdog.journal import open_journal, topics
 from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.lock import StateLock
 from watchdog.journal.requests import RELOAD, SAVE_HISTORY, Request
-from watchdog.net.address import host_and_port
 from watchdog.notifiers.outbox import OutboxSender
 from watchdog.pipeline.machine_state import list_firing
 from watchdog.pipeline.pipeline import Pipeline
 from watchdog.plans.models import Halt, Repair
 from watchdog.rollback.runner import RollbackRunner
-from watchdog.web.inbox import Inbox
 from watchdog.web.pages import build_routes
 from watchdog.web.query_process import QueryProcess
 from watchdog.web.server import WebServer
@@ -197,6 +196,10 @@ class Daemon:
             *(self.journal_health, self._notify),
         )
         self._sampler.notice_disruption = self._disruptions.notice
+        self._summaries = Summaries(
+            *(lambda: self.config, self.pipeline, self.journal, clock),
+            *(self.journal_health.record_failure, self._build_status, self._write_series, self.outbox.notify_pending),
+        )
 
     # ─ life ─
 
@@ -207,6 +210,7 @@ class Daemon:
         if web:
             self._start_web()
             self.chat_desk.start()  # who acts for one run alone hears nobody
+            self._repeat("summary", CHECK_INTERVAL, self._summaries.check)
         self.telemetry.reload_ok.set(1)
         self.request_handler.extend_approvals(self._lock.last_heartbeat, self.clock())
         # What is under way is carried out to its end, or ends in a page, even where its target has another name by now.
@@ -287,17 +291,9 @@ class Daemon:
         return None if self._server is None else self._server.port
 
     def _start_web(self) -> None:
-        host, port = self.config.web.host, self.config.web.port
-        try:
-            ask, notes = (self._status_threadsafe, self._queries.answer), self._reloader.describe_files
-            routes = build_routes(self.telemetry.registry, self.health, *ask, notes)
-            self._server = WebServer(routes, host, port, self.config.web.hosts, inbox := Inbox())
-        except OSError as error:
-            raise WatchdogError(
-                f"cannot listen on {host_and_port(host, port)}: {error.strerror} — set web.listen"
-            ) from None
-        http_inbox.set(inbox)
-        log.info("http://%s/metrics", host_and_port(host, self._server.port))
+        ask, notes = (self._status_threadsafe, self._queries.answer), self._reloader.describe_files
+        routes = build_routes(self.telemetry.registry, self.health, *ask, notes)
+        self._server = start_web(self.config.web, routes)
 
     # ─ judging ─
 
@@ -407,13 +403,12 @@ class Daemon:
 
     # ─ from other threads ─
 
-    def _status_threadsafe(self) -> dict[str, object]:
-        async def build() -> dict[str, object]:
-            await self._standing.look(targets_to_show(self.config, self.journal))
-            errors = self._sampler.errors()
-            standing, heard = self._standing.changes, self.chat_desk.listeners.errors()
-            known = build_status(self.config, self.pipeline, self.journal, errors, self.clock(), standing, heard)
-            files = {"lost": list(map(str, self._reload_guard.lost)), "refused": self._reloader.describe_files()}
-            return known | {"configuration": self.configuration, "history": self.series_writer.status(), "files": files}
+    async def _build_status(self) -> dict[str, object]:
+        await self._standing.look(targets_to_show(self.config, self.journal))
+        of = (self.config, self.pipeline, self.journal, self._sampler.errors(), self.clock(), self._standing.changes)
+        files = {"lost": list(map(str, self._reload_guard.lost)), "refused": self._reloader.describe_files()}
+        known = {"configuration": self.configuration, "history": self.series_writer.status(), "files": files}
+        return build_status(*of, self.chat_desk.listeners.errors()) | known
 
-        return asyncio.run_coroutine_threadsafe(build(), self._loop).result(5)
+    def _status_threadsafe(self) -> dict[str, object]:
+        return asyncio.run_coroutine_threadsafe(self._build_status(), self._loop).result(5)

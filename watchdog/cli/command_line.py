@@ -29,6 +29,7 @@ COMMANDS = {
     "polkit": "polkit",
     "status": "status",
     "incidents": "status",
+    "summary": "summary",
     "drill": "drill",
     "snapshot": "snapshot",
     "report": "report",

@@ -15,6 +15,7 @@ from watchdog.config.model_errors import ConfigNode, report_bad_tag, report_bare
 from watchdog.config.model_fields import ModelClass, model_tags, models_in
 from watchdog.config.models import DEFAULT_REMINDER, MIN_REMINDER, Defaults, History, Reload, SilentChannel, Web
 from watchdog.config.salvage import salvage
+from watchdog.config.summary import Summary
 from watchdog.config.variables import Value
 from watchdog.core.chat import Person
 from watchdog.core.model import ConfigModel, Millis, Severity
@@ -28,7 +29,7 @@ from watchdog.promql import RecordingRules
 from watchdog.rules import ALL_TARGETS, Kpi, Rule
 from watchdog.sources import AnySource
 
-MAIN_KEYS = ("sources", "channels", "state", "people", "web", "history", "reload", "remind")
+MAIN_KEYS = ("sources", "channels", "state", "people", "web", "history", "reload", "remind", "summary")
 RULE_KEYS = ("targets", "kpis", "rules", "plans", "defaults")
 SECTION_NOUNS = {
     "sources": "source",
@@ -111,6 +112,7 @@ class Draft:
     reload: Reload = field(default_factory=Reload)
     history: History | None = field(default_factory=History)
     remind: Millis | None = DEFAULT_REMINDER
+    summary: Summary | None = None
     may_leave_out: bool = False
     """A channel that is not well, and a source for which the environment lacks something, are left out instead of refused."""
     left_out: dict[str, dict[str, str]] = field(default_factory=lambda: {"channels": {}, "sources": {}})
@@ -380,6 +382,8 @@ def _settings(draft: Draft, document: Document) -> None:
         draft.web = build_model(ConfigNode(document, ("web",), value), (Web,)) or draft.web
     if (value := document.data.get("reload")) is not None:
         draft.reload = build_model(ConfigNode(document, ("reload",), value), (Reload,)) or draft.reload
+    if (value := document.data.get("summary")) is not None:
+        draft.summary = build_model(ConfigNode(document, ("summary",), value), (Summary,))
     value, node = document.data.get("history"), ConfigNode(document, ("history",), document.data.get("history"))
     if isinstance(value, dict):
         draft.history = build_model(node, (History,))

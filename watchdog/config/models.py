@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field, field_validator
 
+from watchdog.config.summary import Summary
 from watchdog.core.chat import Person
 from watchdog.core.model import ConfigModel, Duration, FrozenList, Millis, Severity
 from watchdog.core.target import Target, has_own_sources
@@ -164,6 +165,8 @@ class Config:
     """ms after which people are told that an incident is still critical, twice as long each time; None: never."""
     people: Mapping[str, Person] = field(default_factory=dict)
     """Who may answer in the chats."""
+    summary: Summary | None = None
+    """When and where people are told how it goes; None: only when they ask."""
     prometheus_alerts: Mapping[str, PrometheusAlert] = field(default_factory=dict)
     """By rule: what those from Prometheus's files say to people."""
     recordings: RecordingRules = field(default_factory=dict)

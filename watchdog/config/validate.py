@@ -13,7 +13,7 @@ from watchdog import rules
 from watchdog.config.entries import SECTION_NOUNS, Draft, Entry
 from watchdog.config.entry_checks import report_error, report_unknown, run_each, validate_expression
 from watchdog.config.identity_labels import lint_identity_labels
-from watchdog.config.lint import lint
+from watchdog.config.lint import lint, lint_warning
 from watchdog.config.model_errors import ConfigNode
 from watchdog.config.people import lint_people, validate_people
 from watchdog.config.salvage import hangs_together
@@ -51,6 +51,7 @@ def validate(draft: Draft) -> tuple[tuple[Check, ...], list[Problem]]:
         for plan in entry.readable_models():
             validate_plan(draft, entry, plan)
     validate_source_targets(draft)
+    unheard = list(_validate_summary(draft))
     validate_steps(draft)
     validate_people(draft)
     found = [
@@ -59,8 +60,23 @@ def validate(draft: Draft) -> tuple[tuple[Check, ...], list[Problem]]:
         *lint_identity_labels(draft),
         *lint_halts(draft),
         *lint_alike_bots(draft),
+        *unheard,
     ]
     return tuple(checks), found
+
+
+def _validate_summary(draft: Draft) -> Iterator[Problem]:
+    """That its channels are there; and a warning where nobody hears it."""
+    if draft.summary is None or draft.main is None:
+        return
+    node = ConfigNode(draft.main, ("summary",), draft.main.data["summary"])
+    for index, channel in enumerate(draft.summary.notify or ()):
+        report_unknown(draft, "channels", channel, node, node.value_position("notify", index))
+    heard = [channel for channel in draft.models("channels").values() if channel.from_ == "info"]
+    if draft.summary.notify is None and not heard and draft.entries["channels"]:
+        what = "nobody gets the summary: no channel says from: info"
+        name = next(iter(draft.entries["channels"]))
+        yield lint_warning(node, node.key_position(), what, f"name one under summary: notify: [{name}]")
 
 
 def _validate_kpi(draft: Draft, entry: Entry, kpi: Kpi) -> None:

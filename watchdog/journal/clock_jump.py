@@ -67,6 +67,7 @@ def follow_clock_step(sql: SqlSession, step: Millis, now: Millis, span: Millis) 
     sql.execute("UPDATE head SET next_try = next_try + ? WHERE final = 0 AND next_try > 0", step)
     sql.execute("UPDATE chat_event SET t = t + ?, received = received + ? WHERE answered IS NULL", step, step)
     sql.execute("UPDATE confirmation SET t = t + ?, until = until + ? WHERE used IS NULL AND t <= ?", step, step, now)
+    sql.execute("UPDATE summary SET due = due + ?, told = told + ? WHERE due <= ?", step, step, now)
     # What is before every epoch is compared with no more, and would hide in its hour what has come since.
     peaks = sql.query(
         "SELECT series, side, t, v FROM peak WHERE t <= ? AND t + ? > (SELECT coalesce(min(epoch), 0) FROM target)",
@@ -104,6 +105,7 @@ def handle_clock_jump(sql: SqlSession, now: Millis) -> None:
     )
     sql.execute("UPDATE incident SET reminded = ? WHERE reminded > ?", now, ahead)
     sql.execute("UPDATE head SET next_try = ? WHERE next_try > ? AND final = 0", now, ahead)
+    sql.execute("UPDATE summary SET told = min(told, ?), due = ? WHERE due > ?", now, now, ahead)
     sql.execute("UPDATE confirmation SET until = until - (t - ?), t = ? WHERE t > ? AND used IS NULL", now, now, ahead)
     sql.execute("DELETE FROM peak WHERE t > ?", ahead)
     writer = SqlPeakWriter(sql)

@@ -63,6 +63,10 @@ class SqlIncidentReader(SqlRepository):
         rows = self._sql.query(f"SELECT {_COLUMNS} FROM incident ORDER BY id DESC LIMIT ?", limit)  # noqa: S608 – our own columns
         return [Incident(*row) for row in rows]
 
+    def list_incidents_since(self, since: Millis) -> list[Incident]:
+        sql = f"SELECT {_COLUMNS} FROM incident WHERE opened >= ? OR closed >= ? OR closed IS NULL ORDER BY id"  # noqa: S608
+        return [Incident(*row) for row in self._sql.query(sql, since, since)]
+
     def list_trips(self, incident: int) -> list[TripRecord]:
         rows = self._sql.query(
             "SELECT rule, level, labels, t, cleared, reason, plan, silenced FROM trip WHERE incident = ? ORDER BY t, rowid",

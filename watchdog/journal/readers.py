@@ -18,6 +18,7 @@ from watchdog.journal.machines import MachineKey
 from watchdog.journal.messages import ChannelQueue, OutboxMessage, UndeliveredMessage
 from watchdog.journal.requests import Request
 from watchdog.journal.runs import PlanRun, Step
+from watchdog.journal.summaries import SummaryRecord
 from watchdog.journal.suppressions import Suppression, SuppressionKind
 from watchdog.journal.targets import TargetState
 from watchdog.journal.timeline import TimelineEvent
@@ -30,6 +31,9 @@ class IncidentReader(Protocol):
 
     def list_incidents(self, limit: int = 50) -> list[Incident]:
         """The newest first."""
+
+    def list_incidents_since(self, since: Millis) -> list[Incident]:
+        """Those that were opened or closed then or later, or are open; the oldest first."""
 
     def list_trips(self, incident: int) -> list[TripRecord]: ...
 
@@ -214,6 +218,11 @@ class ChatReader(Protocol):
 
     def list_open_confirmations(self, now: Millis) -> list[Confirmation]:
         """Neither used nor past their time; oldest first."""
+
+
+class SummaryReader(Protocol):
+    def find_last(self, kind: str) -> SummaryRecord | None:
+        """The last one of a kind that was due; None: none ever was."""
 
 
 class SuppressionReader(Protocol):

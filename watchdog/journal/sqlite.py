@@ -31,6 +31,7 @@ from watchdog.journal import (
     provenance,
     requests,
     runs,
+    summaries,
     suppressions,
     targets,
     timeline,
@@ -84,6 +85,7 @@ class SqliteTransaction:
         self.provenance = provenance.SqlProvenanceWriter(journal)
         self.heads = heads.SqlHeadWriter(journal)
         self.chat = chat.SqlChatWriter(journal)
+        self.summaries = summaries.SqlSummaryWriter(journal)
         self.committed: list[Callable[[], object]] = []
 
     def on_commit(self, call: Callable[..., object], *args: object) -> None:
@@ -137,6 +139,7 @@ class SqliteJournal:
         self.provenance = provenance.SqlProvenanceReader(self)
         self.heads = heads.SqlHeadReader(self)
         self.chat = chat.SqlChatReader(self)
+        self.summaries = summaries.SqlSummaryReader(self)
         self._transaction = SqliteTransaction(self)
         try:
             self._open(path)

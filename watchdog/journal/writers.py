@@ -13,6 +13,7 @@ from watchdog.core.model import JsonObject, Labels, Message, Millis, Severity
 from watchdog.journal.baselines import Baseline
 from watchdog.journal.machines import MachineKey
 from watchdog.journal.runs import RunChanges, RunPart, Step, StepId, StepStatus
+from watchdog.journal.summaries import SummaryRecord
 from watchdog.journal.suppressions import SuppressionKind
 from watchdog.journal.targets import TargetChanges
 
@@ -234,6 +235,11 @@ class ProvenanceWriter(Protocol):
 
     def add_delivered(self, metrics: Iterable[tuple[str, str]], now: Millis) -> None:
         """(source, metric) pairs that have come; those that are known already stay as they are."""
+
+
+class SummaryWriter(Protocol):
+    def save_last(self, kind: str, record: SummaryRecord) -> None:
+        """In place of the one of its kind that was there."""
 
 
 class BaselineWriter(Protocol):

@@ -29,9 +29,12 @@ def evaluate_history(
     times: Ints,
     epochs: Sequence[Millis],
     limits: EvaluationLimits | None = None,
+    *,
+    only_covered: bool = False,
 ) -> KpiHistory:
     """The KPI, whose expression is `expr`, as it was read at these times, which ascend: one with `since: resume` has forgotten
-    what was before its epoch; `epochs`, oldest first, are those of its target. Raises PromqlError."""
+    what was before its epoch; `epochs`, oldest first, are those of its target. `only_covered`: nothing where a
+    window has not been watched in full. Raises PromqlError."""
     parts: list[tuple[Millis | None, Ints]] = [(None, times)]
     if kpi.since == "resume":
         bounds = times.searchsorted(np.asarray(epochs, np.int64), "right")
@@ -45,6 +48,8 @@ def evaluate_history(
         is_number = np.isfinite(result.values)
         values[rows, first : first + part.size] = np.where(result.present & is_number, result.values, np.nan)
         odd |= dict.fromkeys(map(describe_not_finite, result.values[result.present & ~is_number]))
+        if only_covered:
+            values[:, first : first + part.size][:, result.covered_ms < result.window_ms] = np.nan
         first += part.size
     return KpiHistory(keys, values, list(odd))
 

@@ -181,7 +181,7 @@ def _kpi_series(
         kpi = config.kpi(name, incident.target)
         if name is None or kpi is None:
             continue
-        baseline, why = _baseline_at(name, incident.target, kpi, journal, incident.opened)
+        baseline, why = baseline_at(name, incident.target, kpi, journal, incident.opened)
         if why:
             lacks.append(f"The baseline of {name} at that time ({why}): what is farthest from it cannot be told.")
         try:
@@ -200,7 +200,7 @@ def _kpi_series(
     return found, lacks
 
 
-def _baseline_at(name: str, target: str, kpi: Kpi, journal: Journal, t: Millis) -> tuple[float | None, str]:
+def baseline_at(name: str, target: str, kpi: Kpi, journal: Journal, t: Millis) -> tuple[float | None, str]:
     """The baseline that was in force at `t`; without one, why nobody knows it: "" where the KPI has none."""
     if kpi.baseline is None or not kpi.has_dynamic_baseline:
         try:
