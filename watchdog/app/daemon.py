@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from watchdog import __version__
+from watchdog.app.alert_refresher import CHECK_INTERVAL, AlertRefresher
 from watchdog.app.deploy_watch import TargetInspector
 from watchdog.app.disruptions import Disruptions
 from watchdog.app.ended_topics import tell_ended
@@ -122,13 +123,14 @@ class Daemon:
         # What hangs in one of these holds up nothing in another; sources and targets have pools of their own, too.
         self._reloading = ThreadOffload(None, "reloading")
         self._acting = ThreadOffload(32, "acting")
-        self._sending = ThreadOffload(4, "sending")
+        self._sending = ThreadOffload(None, "sending")
         self._last_round = time.monotonic()
         self.outbox = OutboxSender(
             *(self.journal, self.telemetry, clock, self._sending, self.config.channels),
             describe_incident=lambda *asked: self.pipeline.incident_manager.firing.describe_incident(*asked),  # noqa: PLW0108 - of the configuration as it is then,
         )
         self.outbox.silent = self.config.silent_channels
+        self._alerts = AlertRefresher(self.pipeline, self.outbox, clock, self._sending, self._notify)
         self.journal_health = JournalHealth(self.journal, self._lock, self.outbox, self._notify, clock, self._fail)
         self._inspector = TargetInspector(self.journal, clock, self._notify, self._executor)
         self._latches = LatchWatch(
@@ -180,13 +182,8 @@ class Daemon:
             self.pipeline.store.series_key,
         )
         self._disruptions = Disruptions(
-            self.clock,
-            self.pipeline,
-            self.series_writer,
-            self._sampler,
-            self.request_handler,
-            self.journal_health,
-            self._notify,
+            *(self.clock, self.pipeline, self.series_writer, self._sampler),
+            *(self.request_handler, self.journal_health, self._notify),
         )
         self._sampler.notice_disruption = self._disruptions.notice
 
@@ -212,6 +209,7 @@ class Daemon:
         # The inspection is not part of the round: a git or a systemctl that hangs must not keep us from saying that we are alive.
         self._repeat("files", WATCH_INTERVAL, self._reloader.check_files)
         self._repeat("round", _ROUND_INTERVAL, self._round)
+        self._repeat("alerts", CHECK_INTERVAL, self._alerts.refresh, at_once=True)
         self._repeat("inspection", _INSPECT_INTERVAL, self._inspect_targets, at_once=True)
         self._repeat("history", WRITE_INTERVAL, self._write_series, at_once=True)
         sd_notify.notify("READY=1", self._reloader.systemd_status())

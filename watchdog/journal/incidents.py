@@ -63,6 +63,13 @@ class SqlIncidentReader(SqlRepository):
         rows = self._sql.query(f"SELECT {_COLUMNS} FROM incident ORDER BY id DESC LIMIT ?", limit)  # noqa: S608 – our own columns
         return [Incident(*row) for row in rows]
 
+    def list_since(self, closed_since: Millis) -> list[Incident]:
+        rows = self._sql.query(
+            f"SELECT {_COLUMNS} FROM incident WHERE closed IS NULL OR closed >= ? ORDER BY id",  # noqa: S608 – our own columns
+            closed_since,
+        )
+        return [Incident(*row) for row in rows]
+
     def list_trips(self, incident: int) -> list[TripRecord]:
         rows = self._sql.query(
             "SELECT rule, level, labels, t, cleared, reason, plan, silenced FROM trip WHERE incident = ? ORDER BY t, rowid",

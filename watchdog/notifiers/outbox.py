@@ -10,14 +10,15 @@ import asyncio
 import contextlib
 import inspect
 import socket
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from watchdog.core.errors import NotifyError
-from watchdog.core.model import Message, Millis
+from watchdog.core.model import Alert, Message, Millis
 from watchdog.core.offload import DeadlineExceededError, StillBusyError
+from watchdog.core.protocols import AlertingNotifier
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.core.units import format_duration
 from watchdog.journal.errors import JournalUnavailableError
@@ -42,6 +43,8 @@ _PACE = 1.0
 
 DescribeIncident = Callable[[int, str, Millis], Message | None]
 """(incident, channel, now) → what is so now, in one message; None: there is nothing to say to this channel any more."""
+AlertsOf = Callable[[OutboxMessage, Millis], Sequence[Alert]]
+"""(message, now) → what of its subject is so now, for a channel that is told states."""
 
 
 class OutboxSender:
@@ -72,6 +75,8 @@ class OutboxSender:
         self.channels = channels
         self.silent: Collection[str] = ()
         """Channels on which this process cannot tell anything: what waits for them waits on."""
+        self.alerts_of: AlertsOf | None = None
+        """Where nobody says it, a channel that is told states is told the message."""
         self._pending = asyncio.Event()
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._failure: BaseException | None = None
@@ -321,6 +326,8 @@ class OutboxSender:
         message = replace(queued.message, thread=thread)
         if not queued.is_catch_up and (late := self._clock() - queued.created) >= LATE_AFTER:
             message = replace(message, lines=(*message.lines, f"{format_duration(late)} late"))
+        if self.alerts_of is not None and isinstance(channel, AlertingNotifier):
+            message = replace(message, alerts=tuple(self.alerts_of(replace(queued, message=message), self._clock())))
         return await self._call_notifier(f"channel {queued.channel}", channel, message)
 
     async def _call_notifier(self, key: str, channel: Any, message: Message) -> str | None:
