@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from watchdog import __version__
+from watchdog.app.alert_refresher import REFRESH_INTERVAL, AlertRefresher
 from watchdog.app.charts import Charts
 from watchdog.app.chat_desk import ChatDesk
 from watchdog.app.deploy_watch import TargetInspector
@@ -125,7 +126,7 @@ class Daemon:
         # What hangs in one of these holds up nothing in another; sources and targets have pools of their own, too.
         self._reloading = ThreadOffload(None, "reloading")
         self._acting = ThreadOffload(32, "acting")
-        self._sending = ThreadOffload(4, "sending")
+        self._sending = ThreadOffload(None, "sending")
         self._last_round = time.monotonic()
         self.outbox = OutboxSender(
             *(self.journal, self.telemetry, clock, self._sending, self.config.channels),
@@ -135,6 +136,7 @@ class Daemon:
         self.outbox.silent = self.config.silent_channels
         self.charts = Charts(self.pipeline, self.series_writer.path, clock)
         self.outbox.draw = self.charts.draw
+        self._alerts = AlertRefresher(self.pipeline, self.outbox, clock, self._sending, self._notify)
         self.journal_health = JournalHealth(self.journal, self._lock, self.outbox, self._notify, clock, self._fail)
         self._inspector = TargetInspector(self.journal, clock, self._notify, self._executor)
         self._latches = LatchWatch(
@@ -226,6 +228,7 @@ class Daemon:
         # The inspection is not part of the round: a git or a systemctl that hangs must not keep us from saying that we are alive.
         self._repeat("files", WATCH_INTERVAL, self._reloader.check_files)
         self._repeat("round", _ROUND_INTERVAL, self._round)
+        self._repeat("alerts", REFRESH_INTERVAL, self._alerts.refresh, at_once=True)
         self._repeat("inspection", _INSPECT_INTERVAL, self._inspect_targets, at_once=True)
         self._repeat("history", WRITE_INTERVAL, self._write_series, at_once=True)
         sd_notify.notify("READY=1", self._reloader.systemd_status())

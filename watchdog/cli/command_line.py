@@ -25,6 +25,7 @@ COMMANDS = {
     "run": "run",
     "check": "check",
     "sources": "sources",
+    "notify": "notify",
     "schema": "schema",
     "polkit": "polkit",
     "status": "status",

@@ -157,6 +157,19 @@ class Chart:
 
 
 @dataclass(frozen=True, slots=True)
+class Alert:
+    """One thing that is bad, as a state: for channels to which that is told and not messages."""
+
+    labels: Labels
+    """Which it is: the same for as long as it lasts."""
+    annotations: Labels
+    starts: Millis | None = None
+    """None: just now."""
+    ends: Millis | None = None
+    """When it was over; None: it is not."""
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """What people are told, the same value from the decision to the channel. `title` and each of `lines` are one line of
     plain text that is seen whole, whatever went into it (`core.text`): markup is each notifier's business."""
@@ -191,6 +204,9 @@ class Message:
     about: tuple[str, ...] | None = None
     """Of the message that begins an incident on a channel: what of its lines stays, where that can be edited, below what is
     so now. None: it begins none."""
+    alerts: tuple[Alert, ...] | None = None
+    """What of its subject is so once the message goes out, for a channel that is told states; None: nobody knows, the message
+    itself is told."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "title", shorten(self.title, MAX_TITLE_CHARACTERS))

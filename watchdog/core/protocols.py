@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from watchdog.core.errors import ActionError
-from watchdog.core.model import JsonObject, Message, Millis, OnError, Sample, Severity
+from watchdog.core.model import Alert, JsonObject, Message, Millis, OnError, Sample, Severity
 from watchdog.core.target import Target
 
 SourceState = dict[str, Any]
@@ -393,3 +393,17 @@ class Notifier(Protocol):
     def from_(self) -> Severity: ...
 
     def send(self, message: Message) -> Any: ...
+
+
+@runtime_checkable
+class AlertingNotifier(Notifier, Protocol):
+    """Is told states, again and again while they last. `send` tells `Message.alerts`, or the message where there are none."""
+
+    @property
+    def resend(self) -> Millis:
+        """Until all that is so is told once more."""
+        ...
+
+    def publish(self, alerts: Sequence[Alert]) -> None:
+        """These are so. Telling it twice changes nothing. Runs in a thread; raises NotifyError only."""
+        ...

@@ -64,8 +64,11 @@ class SqlIncidentReader(SqlRepository):
         return [Incident(*row) for row in rows]
 
     def list_incidents_since(self, since: Millis) -> list[Incident]:
-        sql = f"SELECT {_COLUMNS} FROM incident WHERE opened >= ? OR closed >= ? OR closed IS NULL ORDER BY id"  # noqa: S608
-        return [Incident(*row) for row in self._sql.query(sql, since, since)]
+        rows = self._sql.query(
+            f"SELECT {_COLUMNS} FROM incident WHERE closed IS NULL OR closed >= ? ORDER BY id",  # noqa: S608 – our own columns
+            since,
+        )
+        return [Incident(*row) for row in rows]
 
     def list_trips(self, incident: int) -> list[TripRecord]:
         rows = self._sql.query(

@@ -65,6 +65,17 @@ class ChannelQueue:
     """The service asked to be left alone until then."""
 
 
+@dataclass(frozen=True, slots=True)
+class OpenedTopic:
+    """What a channel was told is bad, and of which it hears the end."""
+
+    topic: str
+    message: Message
+    """The newest that says so."""
+    opened: Millis
+    ended: Millis | None
+
+
 _HEADS = f"""
  FROM message m LEFT JOIN channel_pause p ON p.channel = m.channel
  WHERE m.sent IS NULL AND m.failed IS NULL AND NOT EXISTS
@@ -166,6 +177,29 @@ class SqlMessageReader(SqlRepository):
     def list_channels_after(self, message: int) -> set[str]:
         return {row[0] for row in self._sql.query("SELECT DISTINCT channel FROM message WHERE id > ?", message)}
 
+    def list_opened_topics(self, channel: str, ended_since: Millis) -> list[OpenedTopic]:
+        ended = (
+            "SELECT e.value, m.created, m.id FROM message m, json_each(m.extra, '$.ends') e"
+            " WHERE m.channel = ?1 AND m.created >= ?2"
+        )
+        opened = (
+            "SELECT e.value, m.* FROM message m, json_each(m.extra, '$.opens') e WHERE m.channel = ?1 ORDER BY m.id"
+        )
+        known = {row[0] for row in self._sql.query("SELECT topic FROM told WHERE channel = ?", channel)}
+        over = {row[0]: (row[1], row[2]) for row in self._sql.query(f"{ended} ORDER BY m.id", channel, ended_since)}
+        over = {topic: end for topic, end in over.items() if topic not in known}
+        if not known and not over:
+            return []
+        found: dict[str, OpenedTopic] = {}
+        for row in self._sql.query(opened, channel):
+            topic = row[0]
+            end, number = over.get(topic, (None, row["id"]))
+            if (topic in known or topic in over) and row["id"] <= number:
+                lines = tuple(from_json(row["lines"]))
+                message = Message(row["severity"], row["title"], lines, row["incident"], key=str(row["id"]))
+                found[topic] = OpenedTopic(topic, message, row["created"], end)
+        return list(found.values())
+
     def list_unsent(self) -> list[tuple[str, Message]]:
         rows = self._sql.query(
             "SELECT channel, severity, title, lines, broadcast FROM message WHERE sent IS NULL AND failed IS NULL ORDER BY id"
@@ -239,23 +273,27 @@ class SqlMessageReader(SqlRepository):
 
 
 def _extra_text(message: Message) -> str | None:
-    """Buttons, chart and what stays of it; None: it has nothing of that."""
-    if not message.buttons and message.chart is None and message.about is None:
-        return None
-    chart = None if message.chart is None else asdict(message.chart)
-    buttons = [astuple(button) for button in message.buttons]
-    return to_json({"buttons": buttons, "chart": chart, "about": message.about})
+    """What else there is of a message, as JSON; None: nothing."""
+    extra: dict[str, Any] = {
+        "buttons": [astuple(button) for button in message.buttons],
+        "chart": None if message.chart is None else asdict(message.chart),
+        "opens": message.opens,
+        "ends": message.ends,
+    }
+    extra = {name: value for name, value in extra.items() if value}
+    if message.about is not None:
+        extra["about"] = message.about
+    return to_json(extra) if extra else None
 
 
 def _extra_from_text(text: str | None) -> dict[str, Any]:
-    if text is None:
-        return {}
-    known = from_json(text)
-    chart = known["chart"] and Chart(**known["chart"] | {"labels": labels_from_list(known["chart"]["labels"])})
-    about = known.get("about")
+    known = {} if text is None else from_json(text)
+    chart, about = known.get("chart"), known.get("about")
     return {
-        "buttons": tuple(Button(*button) for button in known["buttons"]),
-        "chart": chart,
+        "buttons": tuple(Button(*button) for button in known.get("buttons", ())),
+        "chart": chart and Chart(**chart | {"labels": labels_from_list(chart["labels"])}),
+        "opens": tuple(known.get("opens", ())),
+        "ends": tuple(known.get("ends", ())),
         "about": None if about is None else tuple(about),
     }
 

@@ -15,7 +15,7 @@ from watchdog.journal.chat import ChatRecord, Confirmation
 from watchdog.journal.heads import Head
 from watchdog.journal.incidents import Incident, TripRecord
 from watchdog.journal.machines import MachineKey
-from watchdog.journal.messages import ChannelQueue, OutboxMessage, UndeliveredMessage
+from watchdog.journal.messages import ChannelQueue, OpenedTopic, OutboxMessage, UndeliveredMessage
 from watchdog.journal.requests import Request
 from watchdog.journal.runs import PlanRun, Step
 from watchdog.journal.summaries import SummaryRecord
@@ -33,7 +33,7 @@ class IncidentReader(Protocol):
         """The newest first."""
 
     def list_incidents_since(self, since: Millis) -> list[Incident]:
-        """Those that were opened or closed then or later, or are open; the oldest first."""
+        """Those that are open, or were closed since then; the oldest first."""
 
     def list_trips(self, incident: int) -> list[TripRecord]: ...
 
@@ -167,6 +167,9 @@ class MessageReader(Protocol):
     def list_unsent(self) -> list[tuple[str, Message]]:
         """(channel, message), in order, of all that is neither delivered nor given up."""
         ...
+
+    def list_opened_topics(self, channel: str, ended_since: Millis) -> list[OpenedTopic]:
+        """What a channel was told is bad and is not over, or is over since then."""
 
     def count_sent(self, incident: int) -> int:
         """How many messages of an incident were delivered."""

@@ -10,8 +10,17 @@ DISK = "disk"
 BROKER = "broker"
 
 
+_INCIDENT = "incident "
+
+
 def incident_topic(incident: int) -> str:
-    return f"incident {incident}"
+    return f"{_INCIDENT}{incident}"
+
+
+def incident_of(topic: str) -> int | None:
+    """Which incident a topic is about; None: it is about something else."""
+    number = topic.removeprefix(_INCIDENT)
+    return int(number) if topic.startswith(_INCIDENT) and number.isdecimal() else None
 
 
 def plan_topic(target: str, plan: str) -> str:

@@ -10,15 +10,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from watchdog.core.chat import IncidentHead
 from watchdog.core.errors import NotifyError
-from watchdog.core.model import Message, Millis
+from watchdog.core.model import Alert, Message, Millis
 from watchdog.core.offload import DeadlineExceededError, StillBusyError
+from watchdog.core.protocols import AlertingNotifier
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.core.units import format_duration
 from watchdog.journal.errors import JournalUnavailableError
@@ -49,6 +50,8 @@ _DRAWING_TIMEOUT, _DRAWING_TIMEOUT_URGENT = 5.0, 3.0
 
 DescribeIncident = Callable[[int, str, Millis], Message | None]
 """(incident, channel, now) → what is so now, in one message; None: there is nothing to say to this channel any more."""
+AlertsOf = Callable[[OutboxMessage, Millis], Sequence[Alert]]
+"""(message, now) → what of its subject is so now, for a channel that is told states."""
 
 
 class OutboxSender:
@@ -82,6 +85,8 @@ class OutboxSender:
         self.silent: Collection[str] = ()
         """Channels on which this process cannot tell anything: what waits for them waits on."""
         self.draw: DrawFunction = draw_nothing
+        self.alerts_of: AlertsOf | None = None
+        """Where nobody says it, a channel that is told states is told the message."""
         self._pending = asyncio.Event()
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._failure: BaseException | None = None
@@ -376,6 +381,8 @@ class OutboxSender:
         if message.chart is not None and shows_pictures(channel):
             timeout = _DRAWING_TIMEOUT_URGENT if queued.is_urgent else _DRAWING_TIMEOUT
             message = replace(message, picture=await self.draw(message.chart, timeout))
+        if self.alerts_of is not None and isinstance(channel, AlertingNotifier):
+            message = replace(message, alerts=tuple(self.alerts_of(replace(queued, message=message), self._clock())))
         return await call_notifier(self._offload, f"channel {queued.channel}", channel.send, message)
 
     def _report_recovery(self, db: Any, channel: str, now: Millis) -> None:

@@ -16,6 +16,7 @@ from watchdog.core.units import format_duration
 from watchdog.journal import incidents, runs
 from watchdog.journal.storage import Journal, Transaction
 from watchdog.journal.topics import held_topic, latch_topic, refusal_topic
+from watchdog.pipeline.alerts import AlertBook
 from watchdog.pipeline.firing import FiringNews, describe_recovery, describe_trip, plan_at_work_for
 from watchdog.pipeline.guard_inputs import gather_guard_inputs
 from watchdog.pipeline.halt_circumstances import record_circumstances
@@ -65,6 +66,8 @@ class IncidentManager:
         self._telemetry = telemetry
         self.firing = FiringNews(config, journal, self.messenger, query, machines, self.is_silenced, describe_left)
         """What people are told of what fires at the moment."""
+        self.alerts = AlertBook(config, journal, self.messenger, query, machines)
+        """The same for channels that are told states."""
         self._reported_refusals: dict[tuple[int, str], str] = {}
         """(incident, plan) → the reason that people were told."""
 
