@@ -122,7 +122,7 @@ class Daemon:
         # What hangs in one of these holds up nothing in another; sources and targets have pools of their own, too.
         self._reloading = ThreadOffload(None, "reloading")
         self._acting = ThreadOffload(32, "acting")
-        self._sending = ThreadOffload(4, "sending")
+        self._sending = ThreadOffload(None, "sending")
         self._last_round = time.monotonic()
         self.outbox = OutboxSender(
             *(self.journal, self.telemetry, clock, self._sending, self.config.channels),

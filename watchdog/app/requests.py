@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from watchdog.app import resume
@@ -15,7 +16,7 @@ from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.requests import Request
 from watchdog.journal.serialization import to_json
 from watchdog.journal.storage import Journal, Transaction
-from watchdog.journal.topics import approval_topic, plan_topic, suppression_topic
+from watchdog.journal.topics import approval_topic, escalation_topic, plan_topic, suppression_topic
 from watchdog.pipeline.pipeline import Pipeline
 from watchdog.rollback.standing import StandingChange
 
@@ -191,9 +192,8 @@ class RequestHandler:
         }[kind]
         with self._journal.transaction() as tx:
             tx.incidents.acknowledge(incident_id, by, now)
-            self._record_and_notify(
-                tx, title, f"{by}: {note or 'on it'}", now, target=incident.target, incident=incident_id, kind=kind
-            )
+            said, ends = (tx, title, f"{by}: {note or 'on it'}", now), (escalation_topic(incident_id),)
+            self._record_and_notify(*said, target=incident.target, incident=incident_id, kind=kind, ends=ends)
         return True, f"{title} by {by}" if kind == "ack" else f"{title}: {note}"
 
     def undo_incident(self, incident_id: int, who: str, now: Millis) -> tuple[bool, str]:
@@ -359,10 +359,8 @@ class RequestHandler:
             incident = current.id
         log.warning("%s: %s (%s)", target, title, reason)
         tx.timeline.add_event(kind, f"{title}: {reason}", now, incident=incident, run=run, target=target)
-        message = Message(
-            "info", f"{target}: {title}", (reason,), incident, filter_severity="warn", opens=opens, ends=ends
-        )
-        self._pipeline.incident_manager.notify(tx, message, now, without=without)
+        message = Message("info", f"{target}: {title}", (reason,), incident, opens=opens, ends=ends, target=target)
+        self._pipeline.incident_manager.notify(tx, replace(message, filter_severity="warn"), now, without=without)
 
     # ─ targets ─
 

@@ -18,7 +18,7 @@ from watchdog.config.salvage import salvage
 from watchdog.config.variables import Value
 from watchdog.core.chat import Person
 from watchdog.core.model import ConfigModel, Millis, Severity
-from watchdog.core.target import Target, has_own_sources
+from watchdog.core.target import Escalation, Target, has_own_sources
 from watchdog.core.units import parse_duration
 from watchdog.documents.document import Document
 from watchdog.documents.problems import shorten, suggest
@@ -28,7 +28,7 @@ from watchdog.promql import RecordingRules
 from watchdog.rules import ALL_TARGETS, Kpi, Rule
 from watchdog.sources import AnySource
 
-MAIN_KEYS = ("sources", "channels", "state", "people", "web", "history", "reload", "remind")
+MAIN_KEYS = ("sources", "channels", "state", "people", "web", "history", "reload", "remind", "escalate")
 RULE_KEYS = ("targets", "kpis", "rules", "plans", "defaults")
 SECTION_NOUNS = {
     "sources": "source",
@@ -111,6 +111,7 @@ class Draft:
     reload: Reload = field(default_factory=Reload)
     history: History | None = field(default_factory=History)
     remind: Millis | None = DEFAULT_REMINDER
+    escalate: Escalation | None = None
     may_leave_out: bool = False
     """A channel that is not well, and a source for which the environment lacks something, are left out instead of refused."""
     left_out: dict[str, dict[str, str]] = field(default_factory=lambda: {"channels": {}, "sources": {}})
@@ -392,6 +393,8 @@ def _settings(draft: Draft, document: Document) -> None:
             "history: {raw: 30d, coarse: 2y, max: 2GiB}",
         )
     draft.remind = _reminder(ConfigNode(document, ("remind",), document.data.get("remind")))
+    if (value := document.data.get("escalate")) is not None:
+        draft.escalate = build_model(ConfigNode(document, ("escalate",), value), (Escalation,))
     state = document.data.get("state")
     node = ConfigNode(document, ("state",), state)
     if state is not None and not (isinstance(state, str) and state):

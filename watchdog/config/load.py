@@ -87,6 +87,7 @@ def load_partial(path: Path, *, environ: Mapping[str, str]) -> Config:
         reload=partial.reload,
         history=partial.history,
         remind=partial.remind,
+        escalate=partial.escalate,
         targets=models["targets"],
         kpis=models["kpis"],
         rules=models["rules"],
@@ -220,6 +221,7 @@ def _build_config(
         web=draft.web,
         history=draft.history,
         remind=draft.remind,
+        escalate=draft.escalate,
         reload=draft.reload,
         targets=models["targets"],
         kpis=models["kpis"],
@@ -318,6 +320,8 @@ def _fingerprint(draft: Draft, files: Iterable[str], imported: ImportedRules) ->
         content["history"] = None if draft.history is None else draft.history.model_dump()
     if draft.remind != DEFAULT_REMINDER:
         content["remind"] = draft.remind
+    if draft.escalate is not None:
+        content["escalate"] = draft.escalate.model_dump()
     for section, entries in draft.entries.items():
         may_hold_secrets = expands_environment(section)
         listed = [

@@ -14,6 +14,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json
 from watchdog.config.entries import SECTION_MODELS
 from watchdog.config.model_fields import TAG_KEYS, ModelClass, field_by_key, model_tags, models_in
 from watchdog.config.models import DEFAULT_STATE_FOLDER, Defaults, History, Reload, Web
+from watchdog.core.target import Escalation
 from watchdog.core.units import format_promql_duration
 
 Json = dict[str, Any]
@@ -70,6 +71,7 @@ _PARSER_SCHEMAS: Mapping[str, Json] = {
     "parse_duration": {"x-ref": "Duration"},
     "parse_patience": {"x-ref": "Patience"},
     "_parse_budget": {"anyOf": [{"x-ref": "Budget"}, {"type": "array", "items": {"x-ref": "Budget"}}]},
+    "_parse_message_limit": {"x-ref": "Budget"},
     "_parse_size": {"x-ref": "Size"},
     "parse_between": {"x-ref": "Hours"},
     "parse_days": {"anyOf": [{"x-ref": "Day"}, {"type": "array", "items": {"x-ref": "Day"}, "minItems": 1}]},
@@ -90,7 +92,9 @@ def json_schema(kind: FileKind) -> Json:
     """The schema of ``rules/*.yaml`` or of ``watchdog.yaml``, draft 7: what editors' language servers read."""
     title = f"{'A rule file' if kind == 'rules' else 'watchdog.yaml'} of Trading Watchdog"
     settings: dict[str, ModelClass] = (
-        {"defaults": Defaults} if kind == "rules" else {"web": Web, "history": History, "reload": Reload}
+        {"defaults": Defaults}
+        if kind == "rules"
+        else {"web": Web, "history": History, "reload": Reload, "escalate": Escalation}
     )
     sections = ("targets", "kpis", "rules", "plans") if kind == "rules" else ("sources", "channels", "people")
     definitions = _definitions(

@@ -6,14 +6,14 @@ from collections.abc import Collection, Iterable
 from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
-from watchdog.core.model import Button, Chart, Message, Millis, Severity
+from watchdog.core.model import Button, Chart, Fact, Message, Millis, Severity
+from watchdog.journal.held_messages import WAITS_SINCE, SqlHeldMessageReader, SqlHeldMessageWriter
 from watchdog.journal.serialization import from_json, labels_from_list, to_json
-from watchdog.journal.sql import SqlRepository
-from watchdog.journal.topics import channel_of
+from watchdog.journal.topics import channel_of, incident_of
 
 LATE_AFTER: Millis = 60_000
 """ms from which on an unsent message is late."""
-_STUCK_TRIES = 6
+STUCK_TRIES = 6
 """Tries after which a message keeps nothing behind it any more: about a minute."""
 _OUTAGE_TRIES = 3
 """Tries from which on a message is tried again as soon as its channel takes another one."""
@@ -33,6 +33,12 @@ class OutboxMessage:
     """It goes ahead of what is not."""
     is_catch_up: bool = False
     """It stands for those of its incident that the channel refused: what it says is written when it is sent."""
+    overtaken: int = 0
+    """How often it had failed when its channel took another one; 0: it has taken none since."""
+    held: Millis | None = None
+    """It waits, or has waited, until then: for the end of quiet hours, or for room under the channel's limit."""
+    is_relief: bool = False
+    """It ends something critical."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,8 @@ class ChannelQueue:
 
     unsent: int
     oldest: Millis
-    """When the oldest of it was written."""
+    """Since when the oldest of it waits for the channel; to come, where all of it waits for the end of quiet hours or for room
+    under a limit."""
     error: str | None
     """What the last try of that said."""
     paused_until: Millis | None
@@ -70,43 +77,51 @@ _HEADS = f"""
  WHERE m.sent IS NULL AND m.failed IS NULL AND NOT EXISTS
  (SELECT 1 FROM message e WHERE e.channel = m.channel AND e.incident IS m.incident AND e.id < m.id
   AND e.sent IS NULL AND e.failed IS NULL AND e.lane <= m.lane
-  AND e.tries < {_STUCK_TRIES} AND e.overtaken = 0 AND e.catch_up = 0)
+  AND e.tries < {STUCK_TRIES} AND e.overtaken = 0 AND e.catch_up = 0 AND NOT (e.held IS NOT NULL AND m.relief = 1))
 """  # noqa: S608 – a number of ours
 """Unsent, and nothing before it that it has to wait for: of one channel and incident nothing overtakes an earlier message, but
-what is critical, and what stands behind one that alone is not taken."""
-_TRY_AT = "max(m.next_try, CASE m.lane WHEN 0 THEN coalesce(p.crit_until, 0) ELSE coalesce(p.until, 0) END)"
+what is critical or ends it, and what stands behind one that alone is not taken."""
+_TRY_AT = (
+    "max(m.next_try, coalesce(m.held, 0),"
+    " CASE m.lane WHEN 0 THEN coalesce(p.crit_until, 0) ELSE coalesce(p.until, 0) END)"
+)
+_OUTBOX = (
+    "m.id, m.incident, m.channel, severity, title, lines, created, tries, broadcast, lane, catch_up, extra, overtaken,"
+    " held, relief"
+)
+
 _UNDELIVERED = "id, channel, incident, severity, title, created, tries, error, failed IS NOT NULL"
 
 
-class SqlMessageReader(SqlRepository):
+class SqlMessageReader(SqlHeldMessageReader):
     def due(self, now: Millis, channel: str | None = None) -> list[OutboxMessage]:
         rows = self._sql.query(
-            "SELECT m.id, m.incident, m.channel, severity, title, lines, created, tries, broadcast, lane, catch_up, extra"
-            f"{_HEADS} AND {_TRY_AT} <= ? AND (? IS NULL OR m.channel = ?) ORDER BY m.lane, m.id LIMIT 500",
+            f"SELECT {_OUTBOX}{_HEADS} AND {_TRY_AT} <= ? AND (? IS NULL OR m.channel = ?) ORDER BY m.lane, m.id LIMIT 500",
             now,
             channel,
             channel,
         )
-        return [
-            OutboxMessage(
-                row["id"],
-                row["channel"],
-                Message(
-                    row["severity"],
-                    row["title"],
-                    tuple(from_json(row["lines"])),
-                    row["incident"],
-                    broadcast=bool(row["broadcast"]),
-                    key=str(row["id"]),
-                    **_extra_from_text(row["extra"]),
-                ),
-                row["created"],
-                row["tries"],
-                row["lane"] == 0,
-                bool(row["catch_up"]),
-            )
-            for row in rows
-        ]
+        return [_outbox_message(row) for row in rows]
+
+    def list_waiting(
+        self,
+        channel: str,
+        lane: int,
+        now: Millis,
+        *,
+        incident: int | None = None,
+        behind: int = 0,
+        after: int = 0,
+        limit: int = 500,
+    ) -> list[OutboxMessage]:
+        rows = self._sql.query(
+            f"SELECT {_OUTBOX} FROM message m"  # noqa: S608 – our own columns
+            " WHERE channel = ? AND lane = ? AND id > ? AND sent IS NULL AND failed IS NULL"
+            " AND ((? IS NULL AND coalesce(held, 0) <= ?)"
+            " OR (incident = ? AND catch_up = 0 AND (id >= ? OR held IS NOT NULL))) ORDER BY id LIMIT ?",
+            *(channel, lane, after, incident, now, incident, behind, limit),
+        )
+        return [_outbox_message(row) for row in rows]
 
     def next_due(self) -> dict[str, Millis]:
         rows = self._sql.query(f"SELECT m.channel, min({_TRY_AT}){_HEADS} GROUP BY m.channel")
@@ -174,21 +189,22 @@ class SqlMessageReader(SqlRepository):
     def list_unreported(self, until: Millis) -> list[UndeliveredMessage]:
         rows = self._sql.query(
             f"SELECT {_UNDELIVERED} FROM message WHERE sent IS NULL AND reported IS NULL"  # noqa: S608 – our own columns
-            " AND (failed IS NOT NULL OR created <= ?) ORDER BY lane, id",
+            f" AND (failed IS NOT NULL OR {WAITS_SINCE} <= ?) ORDER BY lane, id",
             until,
         )
         return [_undelivered(row) for row in rows]
 
     def next_late(self, now: Millis) -> Millis | None:
         row = self._sql.query_one(
-            "SELECT min(created) FROM message WHERE sent IS NULL AND reported IS NULL AND failed IS NULL AND created > ?",
+            f"SELECT min({WAITS_SINCE}) FROM message WHERE sent IS NULL AND reported IS NULL AND failed IS NULL"  # noqa: S608 – our own columns
+            f" AND {WAITS_SINCE} > ?",
             now - LATE_AFTER,
         )
         return None if row is None or row[0] is None else row[0] + LATE_AFTER
 
     def list_queues(self) -> dict[str, ChannelQueue]:
         rows = self._sql.query(
-            "SELECT m.channel, count(*) AS unsent, min(m.created) AS oldest, m.error, p.until FROM message m"
+            f"SELECT m.channel, count(*) AS unsent, min({WAITS_SINCE}) AS oldest, m.error, p.until FROM message m"  # noqa: S608 – our own columns
             " LEFT JOIN channel_pause p ON p.channel = m.channel"
             " WHERE m.sent IS NULL AND m.failed IS NULL GROUP BY m.channel"
         )  # SQLite takes the other columns from the row of the minimum
@@ -207,11 +223,12 @@ class SqlMessageReader(SqlRepository):
 
 
 def _extra_text(message: Message) -> str | None:
-    """Buttons and chart; None: it has neither."""
-    if not message.buttons and message.chart is None:
+    """Buttons, chart and facts; None: it has none of them."""
+    if not message.buttons and message.chart is None and not message.facts:
         return None
     chart = None if message.chart is None else asdict(message.chart)
-    return to_json({"buttons": [astuple(button) for button in message.buttons], "chart": chart})
+    known = {"buttons": [astuple(button) for button in message.buttons], "chart": chart}
+    return to_json(known | ({"facts": message.facts} if message.facts else {}))
 
 
 def _extra_from_text(text: str | None) -> dict[str, Any]:
@@ -219,7 +236,31 @@ def _extra_from_text(text: str | None) -> dict[str, Any]:
         return {}
     known = from_json(text)
     chart = known["chart"] and Chart(**known["chart"] | {"labels": labels_from_list(known["chart"]["labels"])})
-    return {"buttons": tuple(Button(*button) for button in known["buttons"]), "chart": chart}
+    facts = tuple(Fact(*fact) for fact in known.get("facts", ()))
+    return {"buttons": tuple(Button(*button) for button in known["buttons"]), "chart": chart, "facts": facts}
+
+
+def _outbox_message(row: Any) -> OutboxMessage:
+    return OutboxMessage(
+        row["id"],
+        row["channel"],
+        Message(
+            row["severity"],
+            row["title"],
+            tuple(from_json(row["lines"])),
+            row["incident"],
+            broadcast=bool(row["broadcast"]),
+            key=str(row["id"]),
+            **_extra_from_text(row["extra"]),
+        ),
+        row["created"],
+        row["tries"],
+        row["lane"] == 0,
+        bool(row["catch_up"]),
+        row["overtaken"],
+        row["held"],
+        bool(row["relief"]),
+    )
 
 
 def _undelivered(row: Iterable[Any]) -> UndeliveredMessage:
@@ -227,7 +268,7 @@ def _undelivered(row: Iterable[Any]) -> UndeliveredMessage:
     return UndeliveredMessage(number, channel, incident, severity, title, created, tries, error, bool(refused))
 
 
-class SqlMessageWriter(SqlRepository):
+class SqlMessageWriter(SqlHeldMessageWriter):
     def enqueue(self, message: Message, channels: Iterable[str], now: Millis) -> None:
         text, extra = to_json(message.lines), _extra_text(message)
         # What is said of a channel is no news of another that is late with it: they would complain to each other for ever.
@@ -236,8 +277,8 @@ class SqlMessageWriter(SqlRepository):
             ended = [self._end_topic(topic, channel) for topic in message.ends]
             self._sql.execute(
                 "INSERT INTO message"
-                " (incident, channel, severity, title, lines, created, next_try, broadcast, lane, reported, extra)"
-                " VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+                " (incident, channel, severity, title, lines, created, next_try, broadcast, lane, reported, extra, relief)"
+                " VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
                 message.incident,
                 channel,
                 message.severity,
@@ -249,6 +290,7 @@ class SqlMessageWriter(SqlRepository):
                 not (message.severity == "crit" or message.urgent),
                 now if is_report else None,
                 extra,
+                any(known and self._is_critical(topic) for known, topic in zip(ended, message.ends, strict=True)),
             )
             for topic in message.opens:
                 self.open_topic(topic, channel)
@@ -263,6 +305,12 @@ class SqlMessageWriter(SqlRepository):
         if known:
             self._sql.execute(f"DELETE {where}", topic, channel)
         return known
+
+    def _is_critical(self, topic: str) -> bool:
+        incident = incident_of(topic)
+        return incident is not None and (
+            self._sql.query_one("SELECT 1 FROM incident WHERE id = ? AND severity = 'crit'", incident) is not None
+        )
 
     def forget_topics(self, topics: Iterable[str]) -> None:
         for topic in topics:
@@ -305,8 +353,11 @@ class SqlMessageWriter(SqlRepository):
     def drop(self, message: int) -> None:
         self._sql.execute("DELETE FROM message WHERE id = ?", message)
 
-    def mark_sent(self, message: int, handle: str | None, now: Millis) -> None:
-        self._sql.execute("UPDATE message SET sent = ?, handle = ?, error = NULL WHERE id = ?", now, handle, message)
+    def mark_sent(self, message: int, handle: str | None, now: Millis, *, counted: bool = False) -> None:
+        self._sql.execute(
+            "UPDATE message SET sent = ?, handle = ?, error = NULL, counted = ? WHERE id = ?",
+            *(now, handle, now if counted else None, message),
+        )
 
     def mark_postponed(self, message: int, until: Millis, error: str) -> None:
         self._sql.execute(
@@ -331,7 +382,7 @@ class SqlMessageWriter(SqlRepository):
     def note_delivery(self, channel: str, now: Millis) -> None:
         self._sql.execute("DELETE FROM channel_pause WHERE channel = ?", channel)
         self._sql.execute(
-            "UPDATE message SET next_try = min(next_try, ?), overtaken = 1 WHERE channel = ?"
+            "UPDATE message SET next_try = min(next_try, ?), overtaken = max(1, tries) WHERE channel = ?"
             " AND sent IS NULL AND failed IS NULL AND overtaken = 0 AND (tries >= ? OR catch_up = 1)",
             now,
             channel,

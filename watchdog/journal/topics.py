@@ -8,10 +8,22 @@ TAKEN_AWAY = "taken away"
 """What was watched ahead of a start and is in no file since."""
 DISK = "disk"
 BROKER = "broker"
+_INCIDENT = "incident "
 
 
 def incident_topic(incident: int) -> str:
-    return f"incident {incident}"
+    return f"{_INCIDENT}{incident}"
+
+
+def incident_of(topic: str) -> int | None:
+    """Which incident a topic is; None: it is something else."""
+    number = topic.removeprefix(_INCIDENT)
+    return int(number) if number != topic and number.isdecimal() else None
+
+
+def escalation_topic(incident: int) -> str:
+    """That nobody has acknowledged it."""
+    return f"escalation of incident {incident}"
 
 
 def plan_topic(target: str, plan: str) -> str:

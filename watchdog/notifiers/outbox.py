@@ -1,7 +1,8 @@
 """Drains the outbox: send, then mark as sent. At least once, in order, and never in the way of acting.
 
-What is critical goes first on each channel, then each incident gets its turn, a message a second. What a channel does not take
-is tried again; what it refuses while the incident is open is made up for by one message that says what is so by then.
+What is critical goes first on each channel, then each incident gets its turn, a message a second; what waits of one incident is
+told as one (`waiting`). What a channel does not take is tried again; what it refuses while the incident is open is made up for by
+one message that says what is so by then.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from watchdog.journal.messages import LATE_AFTER, OutboxMessage
 from watchdog.journal.storage import Journal
 from watchdog.journal.topics import channel_topic, incident_topic
 from watchdog.notifiers.late import QUIET_IF_CRITICAL, report_late
+from watchdog.notifiers.waiting import Delivery, DescribeIncident, WaitingMessages
 
 _SEND_TIMEOUT = 30.0
 """Seconds that one delivery may take."""
@@ -39,9 +41,6 @@ _MAX_SLEEP = QUIET_IF_CRITICAL / 1_000
 """Seconds after which it looks anew whether something is to be told of a channel that is late."""
 _PACE = 1.0
 """Seconds from one delivery to a chat to the next: more is what chats slow down."""
-
-DescribeIncident = Callable[[int, str, Millis], Message | None]
-"""(incident, channel, now) → what is so now, in one message; None: there is nothing to say to this channel any more."""
 
 
 class OutboxSender:
@@ -59,6 +58,7 @@ class OutboxSender:
     ) -> None:
         """`pace`: seconds from one delivery on a channel to the next."""
         self._describe_incident = describe_incident
+        self._waiting = WaitingMessages(journal, describe_incident)
         self._pace = pace
         self._next_delivery: dict[str, float] = {}
         """Channel → when it may be spoken to again, in seconds of the loop's clock."""
@@ -140,6 +140,8 @@ class OutboxSender:
         """
         if self._failure is not None:
             raise self._failure
+        with contextlib.suppress(JournalUnavailableError):  # whoever sends looks again
+            self._waiting.hold(self.channels, self._clock())
         later = []
         for channel, due in self._journal.messages.next_due().items():
             if channel in self._workers or channel in self.silent:
@@ -161,6 +163,8 @@ class OutboxSender:
                 await asyncio.sleep(wait)
             try:
                 self._journal.probe()  # what cannot be marked as sent is not sent: it would be sent again and again
+                if channel in self.channels:
+                    self._waiting.hold({channel: self.channels[channel]}, self._clock())
             except JournalUnavailableError:
                 await asyncio.sleep(_JOURNAL_RETRY_PAUSE)
                 continue
@@ -195,9 +199,10 @@ class OutboxSender:
             if rewritten is None:
                 return
             queued = rewritten
+        delivery = self._waiting.gather(queued, self.channels.get(queued.channel), self._clock())
         handle, error = None, None
         try:
-            handle = await self._send(queued)
+            handle = await self._send(delivery)
         except NotifyError as failure:
             error = failure
         except DeadlineExceededError:
@@ -208,7 +213,7 @@ class OutboxSender:
             # A mistake in one notifier must not silence the others; the message itself is not lost.
             log.exception("channel %s: a mistake in its notifier", queued.channel)
             error = NotifyError(f"a mistake in its notifier ({type(bug).__name__})")
-        await self._durably(self._record_result, queued, handle, error)  # until then, this channel waits
+        await self._durably(self._record_result, delivery, handle, error)  # until then, this channel waits
         outcome = "sent" if error is None else "failed" if error.permanent else "retried"
         self._telemetry.notifications.labels(queued.channel, outcome).inc()
         if error is not None:
@@ -233,27 +238,31 @@ class OutboxSender:
             tx.messages.rewrite(queued.id, said)
         return replace(queued, message=replace(said, incident=incident, key=queued.message.key, broadcast=True))
 
-    def _record_result(self, queued: OutboxMessage, handle: str | None, error: NotifyError | None) -> None:
-        now, number = self._clock(), queued.id
+    def _record_result(self, delivery: Delivery, handle: str | None, error: NotifyError | None) -> None:
+        now, queued = self._clock(), delivery.queued
         with self._journal.transaction(
             defer_sync=error is None
         ) as tx:  # forgotten, it is sent once more; actions wait for no chat
             if error is None:
-                tx.messages.mark_sent(number, handle, now)
+                # A digest begins no thread: what follows of its incidents does.
+                handle = None if delivery.is_digest else handle
+                tx.messages.mark_sent(queued.id, handle, now, counted=delivery.is_counted)
+                tx.messages.mark_folded([one for one in delivery.ids if one != queued.id], queued.id, now)
                 tx.messages.note_delivery(queued.channel, now)
                 self._report_recovery(tx, queued.channel, now)
             elif error.permanent and queued.is_catch_up:
-                tx.messages.mark_postponed(number, now + _probe_pause(queued.tries), str(error))
+                tx.messages.mark_postponed(queued.id, now + _probe_pause(queued.tries), str(error))
             elif error.permanent:
-                tx.messages.mark_failed(number, str(error), now)
-                for owed in self._incidents_owed(queued):
+                for number in delivery.ids:
+                    tx.messages.mark_failed(number, str(error), now)
+                for owed in self._incidents_owed(delivery):
                     next_try = now + _FIRST_PROBE
                     tx.messages.enqueue_catch_up(queued.channel, owed.id, owed.severity, next_try, str(error), now)
                 report_late(self._journal, tx, self._reachable(), now, refused_by=queued.channel)
             else:
-                tx.messages.mark_postponed(
-                    number, now + min(_MAX_RETRY_PAUSE, 1_000 * 2 ** min(queued.tries, 9)), str(error)
-                )
+                next_try = now + min(_MAX_RETRY_PAUSE, 1_000 * 2 ** min(queued.tries, 9))
+                for number in delivery.ids:
+                    tx.messages.mark_postponed(number, next_try, str(error))
                 if error.retry_after is not None:
                     pause = round(error.retry_after * 1_000)
                     probe = _probe_pause(self._journal.messages.count_refusals(queued.channel))
@@ -261,12 +270,12 @@ class OutboxSender:
                     crit_pause = min(pause, probe, _MAX_RETRY_PAUSE) if queued.is_urgent else 0
                     tx.messages.pause_channel(queued.channel, now + pause, now + crit_pause, now)
 
-    def _incidents_owed(self, queued: OutboxMessage) -> list[Incident]:
+    def _incidents_owed(self, delivery: Delivery) -> list[Incident]:
         """The incidents of which the channel is to hear once it is cured."""
-        number, channel, known = queued.message.incident, queued.channel, self._journal.incidents
+        channel, known = delivery.queued.channel, self._journal.incidents
         if channel not in self.channels:
             return []
-        if number is None:  # it may have spoken of several at once
+        if not delivery.incidents:  # it may have spoken of several at once
             found = [known.find_open(target) for target in known.list_targets_with_open_incident()]
             return [
                 one
@@ -275,11 +284,12 @@ class OutboxSender:
                 and channel in self._journal.messages.list_told([incident_topic(one.id)])
                 and self._journal.messages.begins_thread(channel, one.id)
             ]
-        incident = known.find_incident(number)
-        if incident is None:
-            return []
-        heard = self._journal.messages.last_sent(channel, number) is not None
-        return [incident] if incident.closed is None or heard else []
+        spoken_of = [known.find_incident(number) for number in delivery.incidents]
+        return [
+            one
+            for one in spoken_of
+            if one is not None and (one.closed is None or self._journal.messages.last_sent(channel, one.id) is not None)
+        ]
 
     def _report_late(self) -> None:
         """Tells the other channels of what one does not take. What this process has not tried yet is given its minute."""
@@ -311,7 +321,8 @@ class OutboxSender:
 
         await asyncio.gather(*(on(name, each) for name, each in self.channels.items() if name not in self.silent))
 
-    async def _send(self, queued: OutboxMessage) -> str | None:
+    async def _send(self, delivery: Delivery) -> str | None:
+        queued = delivery.queued
         channel = self.channels.get(queued.channel)
         if channel is None:  # the log is a channel too; so is one that a reload took away
             level = {"info": 20, "warn": 30, "crit": 40}[queued.message.severity]
@@ -319,8 +330,10 @@ class OutboxSender:
             return None
         thread = self._journal.messages.thread_handle(queued.channel, queued.message.incident)
         message = replace(queued.message, thread=thread)
-        if not queued.is_catch_up and (late := self._clock() - queued.created) >= LATE_AFTER:
-            message = replace(message, lines=(*message.lines, f"{format_duration(late)} late"))
+        late = self._clock() - queued.created
+        if not queued.is_catch_up and len(delivery.ids) == 1 and late >= LATE_AFTER:
+            said = f"{format_duration(late)} {'late' if queued.held is None else 'ago'}"
+            message = replace(message, lines=(*message.lines, said))
         return await self._call_notifier(f"channel {queued.channel}", channel, message)
 
     async def _call_notifier(self, key: str, channel: Any, message: Message) -> str | None:

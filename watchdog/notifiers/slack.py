@@ -7,12 +7,13 @@ import re
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.error import URLError
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, field_validator, model_validator
 
 from watchdog.core.errors import NotifyError, install_command
-from watchdog.core.model import ConnectionModel, Message, Secret, SecretFile, Severity
+from watchdog.core.model import Message, Secret, SecretFile
 from watchdog.net.address import validate_url
 from watchdog.net.errors import is_transient_status, parse_retry_after
+from watchdog.notifiers.channel import Channel
 from watchdog.notifiers.text import title_line, truncate, utf16_length
 from watchdog.notifiers.token import load_token, validate_token
 
@@ -78,7 +79,7 @@ _LAYOUT_CODES = {"invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long
 _SILENT_LOGGER = logging.Logger("slack_sdk, unheard", logging.CRITICAL + 1)
 
 
-class SlackNotifier(ConnectionModel):
+class SlackNotifier(Channel):
     """Messages in a Slack channel, one thread per incident."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
@@ -92,8 +93,6 @@ class SlackNotifier(ConnectionModel):
     """Address of an incoming webhook, instead of a token. Knows no threads."""
     channel: str | None = None
     """Where a bot posts: a channel's id, better than its name."""
-    from_: Severity = Field("warn", alias="from")
-    """The lowest severity that is told here: info, warn or crit."""
     api: str = "https://slack.com/api/"
     """Where Slack's API is; for GovSlack and tests."""
 

@@ -7,13 +7,14 @@ import html
 import re
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, field_validator, model_validator
 
 from watchdog.core.errors import NotifyError, install_command
-from watchdog.core.model import ConnectionModel, Message, Secret, SecretFile, Severity
+from watchdog.core.model import Message, Secret, SecretFile
 from watchdog.net.address import validate_url
 from watchdog.net.errors import is_transient_status
 from watchdog.net.secrets import redact
+from watchdog.notifiers.channel import Channel
 from watchdog.notifiers.text import title_line, truncate, utf16_length
 from watchdog.notifiers.token import load_token, validate_token
 
@@ -29,7 +30,7 @@ _TOKEN_PATTERN = re.compile(r"[0-9]{1,20}:[A-Za-z0-9_-]{3,}")
 CREDENTIAL_DESCRIPTION = "bot token (123456:ABC…)"
 
 
-class TelegramNotifier(ConnectionModel):
+class TelegramNotifier(Channel):
     """Messages in a Telegram chat, one chain of replies per incident."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
@@ -41,8 +42,6 @@ class TelegramNotifier(ConnectionModel):
     """File with that token; read anew for each message."""
     chat: int | str
     """Number of the chat (a group's is negative), or the @name of a public channel."""
-    from_: Severity = Field("warn", alias="from")
-    """The lowest severity that is told here: info, warn or crit."""
     api: str = "https://api.telegram.org/bot"
     """Where the Bot API is, up to the token; for a Bot API server of your own."""
 

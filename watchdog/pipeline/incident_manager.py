@@ -10,12 +10,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from watchdog.config import Config
-from watchdog.core.model import Labels, Message, Millis, Verdict
+from watchdog.core.model import Fact, Labels, Message, Millis, Verdict
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.core.units import format_duration
 from watchdog.journal import incidents, runs
 from watchdog.journal.storage import Journal, Transaction
 from watchdog.journal.topics import held_topic, latch_topic, refusal_topic
+from watchdog.notifiers.folding import CLOSED
 from watchdog.pipeline.firing import FiringNews, describe_recovery, describe_trip, plan_at_work_for
 from watchdog.pipeline.guard_inputs import gather_guard_inputs
 from watchdog.pipeline.halt_circumstances import record_circumstances
@@ -366,13 +367,14 @@ class IncidentManager:
             incident.id,
             opens=(latch_topic(target),) if is_latched else (),
             ends=ends,
+            facts=(Fact(target, CLOSED, "info", 1, title),),
         )
         if closed is None:
             self.notify(tx, message, now)
         else:
             closed.append(message)
         for departure in news.departures:  # for those who hear nothing of the incident
-            others = set(self.messenger.channels_for(departure.level, departure.channels)).difference(told)
+            others = set(self.messenger.channels_for(departure.level, departure.channels, target)).difference(told)
             self.messenger.enqueue(tx, IncidentNews(departures=[departure]).message(target, None), sorted(others), now)
         return True
 
@@ -387,7 +389,9 @@ class IncidentManager:
             tx.incidents.close_incident(incident.id, now)
             self.forget_refusals(number)
             ends += topics_of(self._journal, incident)
-        message = Message("info", f"{target}: resumed", (who, *still), number, filter_severity="warn", ends=ends)
+        message = Message(
+            "info", f"{target}: resumed", (who, *still), number, filter_severity="warn", ends=ends, target=target
+        )
         self.notify(tx, message, now)
 
 

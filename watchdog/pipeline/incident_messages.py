@@ -10,7 +10,7 @@ from watchdog.core.units import format_duration
 from watchdog.journal.incidents import Incident, TripRecord
 from watchdog.journal.runs import NO_EFFECT_OUTCOMES, PlanRun
 from watchdog.journal.storage import Journal
-from watchdog.journal.topics import approval_topic, incident_topic, plan_topic, refusal_topic
+from watchdog.journal.topics import approval_topic, escalation_topic, incident_topic, plan_topic, refusal_topic
 from watchdog.pipeline.incident_news import IncidentNews, join_names, recovery_lines
 from watchdog.pipeline.removed_rules import describe_end, find_removed_rules
 
@@ -44,6 +44,7 @@ def topics_of(journal: Journal, incident: Incident) -> tuple[str, ...]:
     plans = dict.fromkeys([*(run.plan for run in plan_runs), *asked_for])
     return (
         incident_topic(incident.id),
+        escalation_topic(incident.id),
         *(topic(incident.target, plan) for plan in plans for topic in (plan_topic, refusal_topic)),
         *(approval_topic(run.id) for run in plan_runs),
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
-from watchdog.core.model import Message, Millis, Severity, Verdict
+from watchdog.core.model import Fact, Message, Millis, Severity, Verdict
 from watchdog.core.target import Target
 from watchdog.core.units import format_duration
 from watchdog.journal.topics import incident_topic, plan_topic, refusal_topic
@@ -115,7 +115,20 @@ class IncidentNews:
             incident,
             opens=(*opens, incident_topic(incident)) if is_bad and incident is not None else tuple(opens),
             ends=tuple(topic for one in self.decisions for topic in one.ends),
+            facts=tuple(self._facts(target)),
         )
+
+    def _facts(self, target: str) -> Iterator[Fact]:
+        for how in dict.fromkeys(trip.how for trip in self.trips):
+            for group in _by_rule([trip for trip in self.trips if trip.how == how]):
+                yield _fact(target, how, group)
+        for decision in self.decisions:
+            yield Fact(target, decision.what, decision.severity, 1, next(iter(decision.lines), ""))
+        for recovered in _by_rule(self.recoveries):
+            yield _fact(target, "recovered", recovered)._replace(severity="info")
+        for departure in self.departures:
+            worst = next(iter(departure.lines), "")
+            yield Fact(target, f"{departure.rule} is no longer judged for what is gone", departure.level, 1, worst)
 
     def _lines(self) -> list[str]:
         groups = _by_rule(self.trips)
@@ -156,6 +169,12 @@ def _by_rule(told: Sequence[_OfRule]) -> list[list[_OfRule]]:
         if other is None or (SEVERITY_RANK[one.level] > SEVERITY_RANK[other.level]) == isinstance(one, Trip):
             known[one.labels] = one
     return [list(group.values()) for group in groups.values()]
+
+
+def _fact(target: str, how: str, told: Sequence[Trip | Recovery]) -> Fact:
+    """Of one rule."""
+    worst = max(told, key=lambda one: (SEVERITY_RANK[one.level], one.excess))
+    return Fact(target, f"{worst.rule} {how}", worst.level, len(told), with_labels(worst), worst.excess)
 
 
 def with_labels(one: Trip | Recovery) -> str:
