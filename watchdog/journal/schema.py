@@ -212,6 +212,7 @@ ALTER TABLE message ADD COLUMN relief INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE message ADD COLUMN counted INTEGER;
 ALTER TABLE message ADD COLUMN folded INTEGER;
 CREATE INDEX message_counted ON message (channel, counted) WHERE counted IS NOT NULL;
+CREATE INDEX message_critical ON message (channel, sent) WHERE severity = 'crit';
 ALTER TABLE incident ADD COLUMN escalated INTEGER
 """
 

@@ -25,11 +25,13 @@ def report_late(
     *,
     refused_by: str | None = None,
     untried_since: Millis = 0,
+    standby: Collection[str] = (),
 ) -> None:
     """Writes a report for each channel that has something to be told of.
 
     `channels`: those that can be told, and told of. `refused_by`: one that has just refused a message; what is not critical and
     was refused earlier waits for the next time. `untried_since`: what was not tried yet is late a minute after that, or later.
+    `standby`: channels that hear of what is critical only.
     """
     unreported = journal.messages.list_unreported(now - LATE_AFTER)
     unreported.sort(key=lambda one: one.channel)  # stable: critical ones stay ahead
@@ -51,7 +53,11 @@ def report_late(
             tuple(_lines(late, now)),
             opens=(channel_topic(channel),),
         )
-        tx.messages.enqueue(report, [name for name in channels if name != channel] or ["log"], now)
+        tx.messages.enqueue(
+            report,
+            [name for name in channels if name != channel and (is_urgent or name not in standby)] or ["log"],
+            now,
+        )
         for one in late:
             tx.messages.mark_reported(one.id, now)
 

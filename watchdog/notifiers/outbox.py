@@ -199,7 +199,7 @@ class OutboxSender:
             if rewritten is None:
                 return
             queued = rewritten
-        delivery = self._waiting.gather(queued, self.channels.get(queued.channel), self._clock())
+        delivery = await self._waiting.gather(queued, self.channels.get(queued.channel), self._clock())
         handle, error = None, None
         try:
             handle = await self._send(delivery)
@@ -258,7 +258,9 @@ class OutboxSender:
                 for owed in self._incidents_owed(delivery):
                     next_try = now + _FIRST_PROBE
                     tx.messages.enqueue_catch_up(queued.channel, owed.id, owed.severity, next_try, str(error), now)
-                report_late(self._journal, tx, self._reachable(), now, refused_by=queued.channel)
+                report_late(
+                    self._journal, tx, self._reachable(), now, refused_by=queued.channel, standby=self._standby()
+                )
             else:
                 next_try = now + min(_MAX_RETRY_PAUSE, 1_000 * 2 ** min(queued.tries, 9))
                 for number in delivery.ids:
@@ -299,12 +301,15 @@ class OutboxSender:
             late = [one for one in late if one.channel in reachable and (one.severity == "crit" or not one.refused)]
             if any(one.tries or now - self._started >= LATE_AFTER for one in late):
                 with self._journal.transaction() as tx:
-                    report_late(self._journal, tx, reachable, now, untried_since=self._started)
+                    report_late(self._journal, tx, reachable, now, untried_since=self._started, standby=self._standby())
         except JournalUnavailableError:
             return  # it is told as soon as it can be written down
 
     def _reachable(self) -> list[str]:
         return [name for name in self.channels if name not in self.silent]
+
+    def _standby(self) -> list[str]:
+        return [name for name, channel in self.channels.items() if getattr(channel, "standby", False)]
 
     async def send_unjournaled(self, message: Message) -> None:
         """Past the journal, at once and once, on every channel: for when the journal itself takes nothing. Never raises."""

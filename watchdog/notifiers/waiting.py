@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -69,7 +70,7 @@ class WaitingMessages:
         last = None if limit is None else self._journal.messages.find_counted(name, limit.runs)
         return 0 if last is None else last + int(limit.per)
 
-    def gather(self, first: OutboxMessage, channel: Any, now: Millis) -> Delivery:
+    async def gather(self, first: OutboxMessage, channel: Any, now: Millis) -> Delivery:
         """What is told together with `first`, which is due."""
         is_counted = getattr(channel, "limit", None) is not None and not first.is_urgent and not first.is_relief
         alone = Delivery(
@@ -78,7 +79,7 @@ class WaitingMessages:
         if channel is None:  # the log has room
             return alone
         if not first.is_urgent and not first.is_relief and (why := self._why_digest(first, channel, now)):
-            delivery = self._digest(alone, why, now)
+            delivery = await self._digest(alone, why, now)
         elif first.message.incident is not None and not first.is_catch_up and self._is_story(first, now):
             delivery = self._story(alone, now)
         else:
@@ -105,12 +106,16 @@ class WaitingMessages:
             yield from chunk
             after = chunk[-1].id
 
-    def _digest(self, alone: Delivery, why: str, now: Millis) -> Delivery:
+    async def _digest(self, alone: Delivery, why: str, now: Millis) -> Delivery:
         first, digest = alone.queued, Digest()
-        incidents = {one.message.incident for one in self._waiting(first, now, None)}
-        if len(incidents) == 1 and first.message.incident is not None:
+        if (
+            first.message.incident is not None
+            and self._journal.messages.count_waiting_incidents(first.channel, now) == 1
+        ):
             return alone if first.is_catch_up else self._story(alone, now)
-        for one in self._waiting(first, now, None):
+        for number, one in enumerate(self._waiting(first, now, None)):
+            if number % 100 == 0:
+                await asyncio.sleep(0)  # a night's worth of messages keeps no round waiting
             digest.add(
                 one,
                 self._describe_incident(one.message.incident or 0, first.channel, now)
