@@ -483,6 +483,26 @@ def test_a_slow_channel_does_not_hold_back_another(
     assert slow.titles == ["one", "two", "three"]
 
 
+def test_ever_so_many_hung_channels_hold_back_no_other(make_outbox: Callable[..., OutboxHarness]) -> None:
+    """Not even where each of them hangs in a thread."""
+    hung, fast = {f"hung{n}": HungChannel() for n in range(12)}, FakeChannel()
+    post = make_outbox(**hung, zfast=fast)
+    post.outbox._offload = pool = ThreadOffload(None, "sending")
+    post.post_message("tripped", *hung, "zfast")
+
+    async def act() -> None:
+        await wait_until(lambda: len(fast.sent) == 1 and all(len(one.sent) == 1 for one in hung.values()))
+        post.post_message("halted", "zfast", severity="crit")
+        post.outbox.notify_pending()
+        await wait_until(lambda: len(fast.sent) == 2)
+        for one in hung.values():
+            one.release.set()
+        await wait_until(lambda: not post.unsent())
+
+    with_running_outbox(post, act)
+    pool.close()
+
+
 @pytest.mark.usefixtures("short_deadline")
 def test_a_channel_that_does_not_answer_is_given_up_for_now(
     make_outbox: Callable[..., OutboxHarness], caplog: pytest.LogCaptureFixture

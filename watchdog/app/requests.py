@@ -15,7 +15,7 @@ from watchdog.journal import incidents, suppressions
 from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.requests import Request
 from watchdog.journal.storage import Journal, Transaction
-from watchdog.journal.topics import approval_topic, plan_topic, suppression_topic
+from watchdog.journal.topics import approval_topic, escalation_topic, plan_topic, suppression_topic
 from watchdog.pipeline.pipeline import Pipeline
 from watchdog.rollback.standing import StandingChange
 
@@ -228,16 +228,8 @@ class RequestHandler:
         }[kind]
         with self._journal.transaction() as tx:
             tx.incidents.acknowledge(incident_id, by, now)
-            record_and_notify(
-                self._pipeline,
-                tx,
-                title,
-                f"{by}: {note or 'on it'}",
-                now,
-                target=incident.target,
-                incident=incident_id,
-                kind=kind,
-            )
+            said, ends = (self._pipeline, tx, title, f"{by}: {note or 'on it'}", now), (escalation_topic(incident_id),)
+            record_and_notify(*said, target=incident.target, incident=incident_id, kind=kind, ends=ends)
         return True, f"{title} by {by}" if kind == "ack" else f"{title}: {note}"
 
     def undo_incident(self, incident_id: int, who: str, now: Millis) -> tuple[bool, str]:

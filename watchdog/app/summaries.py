@@ -103,7 +103,7 @@ class Summaries:
         """In one transaction: what is told is told, whenever we die."""
         summary, messenger = self._config().summary, self._pipeline.incident_manager.messenger
         named = None if summary is None else summary.notify
-        channels = messenger.channels_for("info" if named is None else "crit", named)
+        channels = messenger.channels_for("info" if named is None else "crit", named, None)
         with self._journal.transaction() as tx:
             tx.summaries.save_last(kind, record)
             messenger.enqueue(tx, message, channels, self._clock())

@@ -88,6 +88,7 @@ def load_partial(path: Path, *, environ: Mapping[str, str]) -> Config:
         history=partial.history,
         remind=partial.remind,
         summary=partial.summary,
+        escalate=partial.escalate,
         targets=models["targets"],
         kpis=models["kpis"],
         rules=models["rules"],
@@ -222,6 +223,7 @@ def _build_config(
         history=draft.history,
         remind=draft.remind,
         summary=draft.summary,
+        escalate=draft.escalate,
         reload=draft.reload,
         targets=models["targets"],
         kpis=models["kpis"],
@@ -322,6 +324,8 @@ def _fingerprint(draft: Draft, files: Iterable[str], imported: ImportedRules) ->
         content["remind"] = draft.remind
     if draft.summary is not None:
         content["summary"] = draft.summary.model_dump()
+    if draft.escalate is not None:
+        content["escalate"] = draft.escalate.model_dump()
     for section, entries in draft.entries.items():
         may_hold_secrets = expands_environment(section)
         listed = [

@@ -15,6 +15,7 @@ from watchdog.config.entries import SECTION_MODELS
 from watchdog.config.model_fields import TAG_KEYS, ModelClass, field_by_key, model_tags, models_in
 from watchdog.config.models import DEFAULT_STATE_FOLDER, Defaults, History, Reload, Web
 from watchdog.config.summary import Summary
+from watchdog.core.target import Escalation
 from watchdog.core.units import format_promql_duration
 
 Json = dict[str, Any]
@@ -77,6 +78,7 @@ _PARSER_SCHEMAS: Mapping[str, Json] = {
     "parse_duration": {"x-ref": "Duration"},
     "parse_patience": {"x-ref": "Patience"},
     "_parse_budget": {"anyOf": [{"x-ref": "Budget"}, {"type": "array", "items": {"x-ref": "Budget"}}]},
+    "_parse_message_limit": {"x-ref": "Budget"},
     "_parse_size": {"x-ref": "Size"},
     "parse_between": {"x-ref": "Hours"},
     "parse_days": {"anyOf": [{"x-ref": "Day"}, {"type": "array", "items": {"x-ref": "Day"}, "minItems": 1}]},
@@ -101,7 +103,7 @@ def json_schema(kind: FileKind) -> Json:
     settings: dict[str, ModelClass] = (
         {"defaults": Defaults}
         if kind == "rules"
-        else {"web": Web, "history": History, "reload": Reload, "summary": Summary}
+        else {"web": Web, "history": History, "reload": Reload, "escalate": Escalation, "summary": Summary}
     )
     sections = ("targets", "kpis", "rules", "plans") if kind == "rules" else ("sources", "channels", "people")
     definitions = _definitions(

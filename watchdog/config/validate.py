@@ -20,6 +20,7 @@ from watchdog.config.salvage import hangs_together
 from watchdog.config.source_targets import validate_source_targets
 from watchdog.config.validate_plans import lint_alike_bots, lint_halts, rule_target, validate_plan, validate_steps
 from watchdog.config.variables import names_in
+from watchdog.core.target import Escalation
 from watchdog.core.units import UNITS, parse_limit
 from watchdog.documents.problems import Problem, shorten
 from watchdog.plans.models import Repair
@@ -50,6 +51,7 @@ def validate(draft: Draft) -> tuple[tuple[Check, ...], list[Problem]]:
     for entry in draft.readable("plans"):
         for plan in entry.readable_models():
             validate_plan(draft, entry, plan)
+    _validate_channels_of_targets(draft)
     validate_source_targets(draft)
     unheard = list(_validate_summary(draft))
     validate_steps(draft)
@@ -77,6 +79,27 @@ def _validate_summary(draft: Draft) -> Iterator[Problem]:
         what = "nobody gets the summary: no channel says from: info"
         name = next(iter(draft.entries["channels"]))
         yield lint_warning(node, node.key_position(), what, f"name one under summary: notify: [{name}]")
+
+
+def _validate_channels_of_targets(draft: Draft) -> None:
+    """Channels that a target, or `escalate` of watchdog.yaml, names."""
+    if draft.main is None:
+        return
+
+    def report(said: Escalation | None, node: ConfigNode, *path: str) -> None:
+        for index, name in enumerate(getattr(said, "to", None) or ()):
+            report_unknown(draft, "channels", name, node, node.value_position(*path, "to", index))
+
+    report(
+        draft.escalate,
+        ConfigNode(draft.main, ("escalate",), draft.main.data.get("escalate") if draft.main.data else None),
+    )
+    for entry in draft.readable("targets"):
+        target, node = entry.readable, entry.node
+        for index, name in enumerate(getattr(target, "notify", None) or ()):
+            report_unknown(draft, "channels", name, node, node.value_position("notify", index))
+        said = getattr(target, "escalate", None)
+        report(said if isinstance(said, Escalation) else None, node, "escalate")
 
 
 def _validate_kpi(draft: Draft, entry: Entry, kpi: Kpi) -> None:

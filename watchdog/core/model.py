@@ -156,6 +156,22 @@ class Chart:
     """Wall time; the last moment that is drawn."""
 
 
+class Fact(NamedTuple):
+    """What a message says, as far as it can be counted: what several messages say is put together by these."""
+
+    target: str
+    """Empty: several."""
+    what: str
+    """``loss tripped``: the same words wherever it is the same."""
+    severity: Severity
+    number: int = 1
+    """Label sets, or targets."""
+    worst: str = ""
+    """The worst of them, on one line."""
+    excess: float = 0.0
+    """How far beyond the limit that is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Alert:
     """One thing that is bad, as a state: for channels to which that is told and not messages."""
@@ -207,6 +223,10 @@ class Message:
     alerts: tuple[Alert, ...] | None = None
     """What of its subject is so once the message goes out, for a channel that is told states; None: nobody knows, the message
     itself is told."""
+    target: str = ""
+    """Whom it is about, where it belongs to no incident: channels that are not told of that target do not hear it."""
+    facts: tuple[Fact, ...] = ()
+    """What it says, to be counted with what others say; a message without is known by its title."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "title", shorten(self.title, MAX_TITLE_CHARACTERS))

@@ -46,19 +46,19 @@ def follow_clock_step(sql: SqlSession, step: Millis, now: Millis, span: Millis) 
         now,
     )
     sql.execute(
-        "UPDATE incident SET opened = opened + ?, acked = acked + ?, reminded = reminded + ? "
-        "WHERE closed IS NULL AND opened <= ?",
-        *(step,) * 3,
+        "UPDATE incident SET opened = opened + ?, acked = acked + ?, reminded = reminded + ?, "
+        "escalated = escalated + ? WHERE closed IS NULL AND opened <= ?",
+        *(step,) * 4,
         now,
     )
     sql.execute("UPDATE stay SET t = t + ?, until = until + ? WHERE ended IS NULL AND t <= ?", step, step, now)
     sql.execute(
-        "UPDATE message SET created = created + ?, next_try = next_try + ? "
+        "UPDATE message SET created = created + ?, next_try = next_try + ?, held = held + ? "
         "WHERE sent IS NULL AND failed IS NULL AND created <= ?",
-        step,
-        step,
+        *(step,) * 3,
         now,
     )
+    sql.execute("UPDATE message SET counted = counted + ? WHERE counted <= ?", step, now)
     sql.execute(
         "UPDATE channel_pause SET t = t + ?, until = until + ?, crit_until = crit_until + ? WHERE t <= ?",
         *(step,) * 3,
@@ -99,6 +99,7 @@ def handle_clock_jump(sql: SqlSession, now: Millis) -> None:
         now,
         ahead,
     )
+    sql.execute("UPDATE message SET counted = ? WHERE counted > ?", now, ahead)
     sql.execute(
         "UPDATE channel_pause SET until = until - (t - ?), crit_until = crit_until - (t - ?), t = ? WHERE t > ?",
         *(now, now, now, ahead),

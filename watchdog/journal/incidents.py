@@ -24,6 +24,8 @@ class Incident:
     """When people were told last that it is still critical."""
     reminders: int = 0
     """How often."""
+    escalated: Millis | None = None
+    """When a further channel was told that nobody has acknowledged it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ def describe_unknown(incident: int, newest: Sequence[Incident]) -> str:
     return f"there is no incident {incident} — the newest: {known}"
 
 
-_COLUMNS = "id, target, opened, closed, severity, title, acked, acked_by, reminded, reminders"
+_COLUMNS = "id, target, opened, closed, severity, title, acked, acked_by, reminded, reminders, escalated"
 
 
 class SqlIncidentReader(SqlRepository):
@@ -139,6 +141,9 @@ class SqlIncidentWriter(SqlRepository):
         self._sql.execute(
             "UPDATE trip SET silenced = 0 WHERE incident = ? AND rule = ? AND cleared IS NULL", incident, rule
         )
+
+    def note_escalation(self, incident: int, now: Millis) -> None:
+        self._sql.execute("UPDATE incident SET escalated = ? WHERE id = ?", now, incident)
 
     def note_reminder(self, incident: int, now: Millis, *, counts: bool) -> None:
         self._sql.execute(

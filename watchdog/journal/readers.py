@@ -132,6 +132,33 @@ class MessageReader(Protocol):
         """What is to be tried now, on one channel or on all, one of each incident and channel, or two where one of them is
         critical: critical ones first, then the oldest."""
 
+    def list_waiting(
+        self,
+        channel: str,
+        lane: int,
+        now: Millis,
+        *,
+        incident: int | None = None,
+        behind: int = 0,
+        after: int = 0,
+        limit: int = 500,
+    ) -> list[OutboxMessage]:
+        """What waits on a channel in a lane, oldest first, behind the number `after`: of an incident all of it from the number
+        `behind` on, and what was held before, but not what stands for others; else all that nothing holds any more."""
+        ...
+
+    def count_waiting_incidents(self, channel: str, written_by: Millis) -> int:
+        """Of how many incidents something waits on a channel since then or longer that is not critical."""
+
+    def find_counted(self, channel: str, n: int) -> Millis | None:
+        """When the last but n - 1 of the messages was sent that count under the channel's limit."""
+
+    def was_critical_since(self, channel: str, t: Millis) -> bool:
+        """Whether something critical was sent there since."""
+
+    def has_other_hold(self, channel: str, until: Millis, now: Millis, *, relief: bool) -> bool:
+        """Whether `hold_channel` would change anything."""
+
     def next_due(self) -> dict[str, Millis]:
         """For each channel with something unsent: when it is to be tried."""
 

@@ -208,8 +208,22 @@ _SUMMARIES = """
 CREATE TABLE summary (kind TEXT PRIMARY KEY, due INTEGER NOT NULL, told INTEGER) WITHOUT ROWID
 """
 
+# Until when a message waits for the end of quiet hours or for room under a limit (`held`), that it ends something critical
+# (`relief`), when it was counted under a limit, with which one it was sent (`folded`). When a further channel was told of an
+# incident.
+_ROUTING = """
+ALTER TABLE message ADD COLUMN held INTEGER;
+ALTER TABLE message ADD COLUMN relief INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE message ADD COLUMN counted INTEGER;
+ALTER TABLE message ADD COLUMN folded INTEGER;
+CREATE INDEX message_counted ON message (channel, counted) WHERE counted IS NOT NULL;
+CREATE INDEX message_critical ON message (channel, sent) WHERE severity = 'crit';
+ALTER TABLE incident ADD COLUMN escalated INTEGER
+"""
+
 MIGRATIONS = (
     *(_INITIAL, _APPROVALS_AND_UNDO, _STEP_DIFF, _BASELINES, _TARGET_LOCATION),
     *(_STATE_PER_TARGET, _PROVENANCE, _TOLD, _WATCHED, _LATE_MESSAGES, _SILENCED_TRIPS, _UNDONE, _CHAT, _SUMMARIES),
+    _ROUTING,
 )
 SCHEMA_VERSION = len(MIGRATIONS)

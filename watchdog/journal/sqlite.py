@@ -26,6 +26,7 @@ from watchdog.journal import (
     heads,
     incidents,
     machines,
+    message_writer,
     messages,
     peaks,
     provenance,
@@ -77,7 +78,7 @@ class SqliteTransaction:
         self.targets = targets.SqlTargetWriter(journal)
         self.peaks = peaks.SqlPeakWriter(journal)
         self.runs = runs.SqlRunWriter(journal)
-        self.messages = messages.SqlMessageWriter(journal)
+        self.messages = message_writer.SqlMessageWriter(journal)
         self.requests = requests.SqlRequestWriter(journal)
         self.suppressions = suppressions.SqlSuppressionWriter(journal)
         self.backups = backups.SqlBackupWriter(journal)

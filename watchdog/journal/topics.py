@@ -8,8 +8,6 @@ TAKEN_AWAY = "taken away"
 """What was watched ahead of a start and is in no file since."""
 DISK = "disk"
 BROKER = "broker"
-
-
 _INCIDENT = "incident "
 
 
@@ -20,7 +18,12 @@ def incident_topic(incident: int) -> str:
 def incident_of(topic: str) -> int | None:
     """Which incident a topic is about; None: it is about something else."""
     number = topic.removeprefix(_INCIDENT)
-    return int(number) if topic.startswith(_INCIDENT) and number.isdecimal() else None
+    return int(number) if number != topic and number.isdecimal() else None
+
+
+def escalation_topic(incident: int) -> str:
+    """That nobody has acknowledged it."""
+    return f"escalation of incident {incident}"
 
 
 def plan_topic(target: str, plan: str) -> str:

@@ -49,6 +49,9 @@ class IncidentWriter(Protocol):
     def note_reminder(self, incident: int, now: Millis, *, counts: bool) -> None:
         """People have just heard that it is still critical. `counts`: by a reminder; the next one comes later."""
 
+    def note_escalation(self, incident: int, now: Millis) -> None:
+        """A further channel has just heard that nobody has acknowledged it."""
+
     def clear_trip(self, incident: int, rule: str, level: str, labels: Labels, t: Millis) -> None: ...
 
 
@@ -137,11 +140,19 @@ class MessageWriter(Protocol):
     def drop(self, message: int) -> None:
         """A message that there is nothing to say by any more."""
 
-    def mark_sent(self, message: int, handle: str | None, now: Millis) -> None: ...
+    def mark_sent(self, message: int, handle: str | None, now: Millis, *, counted: bool = False) -> None:
+        """`counted`: under the channel's limit."""
+
+    def mark_folded(self, messages: Iterable[int], into: int, now: Millis) -> None:
+        """What they say was sent with another one."""
 
     def mark_postponed(self, message: int, until: Millis, error: str) -> None: ...
 
     def mark_failed(self, message: int, error: str, now: Millis) -> None: ...
+
+    def hold_channel(self, channel: str, until: Millis, now: Millis, *, relief: bool) -> None:
+        """Nothing that waits and is not critical is sent before `until`; what is past ends what held it. `relief`: nor what ends
+        something critical."""
 
     def mark_reported(self, message: int, now: Millis) -> None:
         """The other channels were told that it is late, or refused."""

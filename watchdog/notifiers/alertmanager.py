@@ -55,6 +55,8 @@ class AlertmanagerNotifier(ConnectionModel):
     """How often what fires is told again; less than half of Alertmanager's `resolve_timeout`. `1m` when not said."""
     from_: Severity = Field("warn", alias="from")
     """The lowest severity that is told here: info, warn or crit."""
+    standby: bool = False
+    """`true`: told only of what names it, in `notify` of a rule or a target or in `escalate`."""
 
     @field_validator("url")
     @classmethod

@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, field_validator, model_validator
 
 from watchdog.core.errors import NotifyError, install_command
-from watchdog.core.model import ConnectionModel, Message, Secret, SecretFile, Severity
+from watchdog.core.model import Message, Secret, SecretFile, Severity
 from watchdog.net.errors import is_transient_status
+from watchdog.notifiers.channel import Channel
 from watchdog.notifiers.text import title_line
 from watchdog.notifiers.token import load_token
 
@@ -40,7 +41,7 @@ _STATUS = re.compile(r"\berror[=:] ?([1-5][0-9]{2})\b")
 _NOBODY_ANSWERED = re.compile(r"connection error|socket|timed? ?out|could not connect", re.IGNORECASE)
 
 
-class AppriseNotifier(ConnectionModel):
+class AppriseNotifier(Channel):
     """Messages by the library apprise, to the service that its address names."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
@@ -50,8 +51,6 @@ class AppriseNotifier(ConnectionModel):
     """Address of one service as apprise writes it: `discord://ID/TOKEN`. All of it is a secret."""
     url_file: SecretFile | None = None
     """File with that address; read anew for each message."""
-    from_: Severity = Field("warn", alias="from")
-    """The lowest severity that is told here: info, warn or crit."""
 
     @field_validator("url")
     @classmethod

@@ -1,8 +1,8 @@
 """Drains the outbox: send, then mark as sent. At least once, in order, and never in the way of acting.
 
-What is critical goes first on each channel, then each incident gets its turn, a message a second. What a channel does not take
-is tried again; what it refuses while the incident is open is made up for by one message that says what is so by then. When nothing
-waits that is due, the first messages of incidents are brought up to date.
+What is critical goes first on each channel, then each incident gets its turn, a message a second; what waits of one incident is
+told as one (`waiting`). What a channel does not take is tried again; what it refuses while the incident is open is made up for by
+one message that says what is so by then. When nothing waits that is due, the first messages of incidents are brought up to date.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from watchdog.journal.errors import JournalUnavailableError
 from watchdog.journal.incidents import Incident
 from watchdog.journal.messages import LATE_AFTER, OutboxMessage
 from watchdog.journal.storage import Journal
-from watchdog.journal.topics import channel_topic, incident_topic
+from watchdog.journal.topics import incident_topic
 from watchdog.notifiers.call import SEND_TIMEOUT, call_notifier
 from watchdog.notifiers.head_editor import MAX_RETRY_PAUSE, DescribeHead, Edit, HeadEditor
-from watchdog.notifiers.late import QUIET_IF_CRITICAL, report_late
+from watchdog.notifiers.late import QUIET_IF_CRITICAL, report_late, report_notice, report_recovery
 from watchdog.notifiers.pictures import DrawFunction, draw_nothing, shows_pictures
+from watchdog.notifiers.waiting import Delivery, DescribeIncident, WaitingMessages
 
 _JOURNAL_RETRY_PAUSE = 1.0
 """Seconds between two tries to write into a journal that takes nothing."""
@@ -48,8 +49,6 @@ _PACE = 1.0
 _DRAWING_TIMEOUT, _DRAWING_TIMEOUT_URGENT = 5.0, 3.0
 """Seconds that a message waits for its picture; that of one that is urgent. The channels wait each for itself."""
 
-DescribeIncident = Callable[[int, str, Millis], Message | None]
-"""(incident, channel, now) → what is so now, in one message; None: there is nothing to say to this channel any more."""
 AlertsOf = Callable[[OutboxMessage, Millis], Sequence[Alert]]
 """(message, now) → what of its subject is so now, for a channel that is told states."""
 
@@ -70,6 +69,7 @@ class OutboxSender:
     ) -> None:
         """`pace`: seconds from one delivery on a channel to the next."""
         self._describe_incident = describe_incident
+        self._waiting = WaitingMessages(journal, describe_incident)
         self._pace = pace
         self._heads = HeadEditor(journal, clock, describe_head, round(pace * _EDIT_PAUSE))
         self._next_delivery: dict[str, float] = {}
@@ -159,6 +159,8 @@ class OutboxSender:
         """
         if self._failure is not None:
             raise self._failure
+        with contextlib.suppress(JournalUnavailableError):  # whoever sends looks again
+            self._waiting.hold(self.channels, self._clock())
         later, when = [], self._journal.messages.next_due()
         for channel, due in self._heads.next_due(self.channels).items():
             when[channel] = min(due, when.get(channel, due))
@@ -182,6 +184,8 @@ class OutboxSender:
                 await asyncio.sleep(wait)
             try:
                 self._journal.probe()  # what cannot be marked as sent is not sent: it would be sent again and again
+                if channel in self.channels:
+                    self._waiting.hold({channel: self.channels[channel]}, self._clock())
             except JournalUnavailableError:
                 await asyncio.sleep(_JOURNAL_RETRY_PAUSE)
                 continue
@@ -223,13 +227,14 @@ class OutboxSender:
                 return
             queued = rewritten
         name = queued.channel
+        delivery = await self._waiting.gather(queued, self.channels.get(name), self._clock())
         begins: IncidentHead | None = await self._durably(
-            self._heads.first_form, self.channels.get(name), name, queued.message
+            self._heads.first_form, self.channels.get(name), name, delivery.queued.message
         )
         if begins is not None:
-            queued = replace(queued, message=begins.message)
-        handle, error = await self._try(name, self._send(queued, as_written=begins is None))
-        await self._durably(self._record_result, queued, handle, error, begins)  # until then, this channel waits
+            delivery = delivery._replace(queued=replace(delivery.queued, message=begins.message))
+        handle, error = await self._try(name, self._send(delivery, as_written=begins is None))
+        await self._durably(self._record_result, delivery, handle, error, begins)  # until then, this channel waits
         outcome = "sent" if error is None else "failed" if error.permanent else "retried"
         self._telemetry.notifications.labels(name, outcome).inc()
         if error is not None:
@@ -282,35 +287,39 @@ class OutboxSender:
         return replace(queued, message=replace(said, incident=incident, key=queued.message.key, broadcast=True))
 
     def _record_result(
-        self,
-        queued: OutboxMessage,
-        handle: str | None,
-        error: NotifyError | None,
-        begins: IncidentHead | None,
+        self, delivery: Delivery, handle: str | None, error: NotifyError | None, begins: IncidentHead | None
     ) -> None:
-        now, number = self._clock(), queued.id
+        now, queued = self._clock(), delivery.queued
         with self._journal.transaction(
             defer_sync=error is None
         ) as tx:  # forgotten, it is sent once more; actions wait for no chat
             if error is None:
-                tx.messages.mark_sent(number, handle, now)
+                # A digest begins no thread: what follows of its incidents does.
+                handle = None if delivery.is_digest else handle
+                tx.messages.mark_sent(queued.id, handle, now, counted=delivery.is_counted)
+                tx.messages.mark_folded([one for one in delivery.ids if one != queued.id], queued.id, now)
                 if begins is not None:
                     self._heads.record_first(tx, queued.channel, begins, handle, now)
                 tx.messages.note_delivery(queued.channel, now)
-                self._report_recovery(tx, queued.channel, now)
-                self._report_notice(tx, queued.channel, now)
+                report_recovery(self._journal, tx, queued.channel, now)
+                report_notice(
+                    self._journal, tx, queued.channel, self.channels.get(queued.channel), self._reachable(), now
+                )
             elif error.permanent and queued.is_catch_up:
-                tx.messages.mark_postponed(number, now + _probe_pause(queued.tries), str(error))
+                tx.messages.mark_postponed(queued.id, now + _probe_pause(queued.tries), str(error))
             elif error.permanent:
-                tx.messages.mark_failed(number, str(error), now)
-                for owed in self._incidents_owed(queued):
+                for number in delivery.ids:
+                    tx.messages.mark_failed(number, str(error), now)
+                for owed in self._incidents_owed(delivery):
                     next_try = now + _FIRST_PROBE
                     tx.messages.enqueue_catch_up(queued.channel, owed.id, owed.severity, next_try, str(error), now)
-                report_late(self._journal, tx, self._reachable(), now, refused_by=queued.channel)
-            else:
-                tx.messages.mark_postponed(
-                    number, now + min(MAX_RETRY_PAUSE, 1_000 * 2 ** min(queued.tries, 9)), str(error)
+                report_late(
+                    self._journal, tx, self._reachable(), now, refused_by=queued.channel, standby=self._standby()
                 )
+            else:
+                next_try = now + min(MAX_RETRY_PAUSE, 1_000 * 2 ** min(queued.tries, 9))
+                for number in delivery.ids:
+                    tx.messages.mark_postponed(number, next_try, str(error))
                 if error.retry_after is not None:
                     pause = round(error.retry_after * 1_000)
                     probe = _probe_pause(self._journal.messages.count_refusals(queued.channel))
@@ -318,12 +327,12 @@ class OutboxSender:
                     crit_pause = min(pause, probe, MAX_RETRY_PAUSE) if queued.is_urgent else 0
                     tx.messages.pause_channel(queued.channel, now + pause, now + crit_pause, now)
 
-    def _incidents_owed(self, queued: OutboxMessage) -> list[Incident]:
+    def _incidents_owed(self, delivery: Delivery) -> list[Incident]:
         """The incidents of which the channel is to hear once it is cured."""
-        number, channel, known = queued.message.incident, queued.channel, self._journal.incidents
+        channel, known = delivery.queued.channel, self._journal.incidents
         if channel not in self.channels:
             return []
-        if number is None:  # it may have spoken of several at once
+        if not delivery.incidents:  # it may have spoken of several at once
             found = [known.find_open(target) for target in known.list_targets_with_open_incident()]
             return [
                 one
@@ -332,11 +341,12 @@ class OutboxSender:
                 and channel in self._journal.messages.list_told([incident_topic(one.id)])
                 and self._journal.messages.begins_thread(channel, one.id)
             ]
-        incident = known.find_incident(number)
-        if incident is None:
-            return []
-        heard = self._journal.messages.last_sent(channel, number) is not None
-        return [incident] if incident.closed is None or heard else []
+        spoken_of = [known.find_incident(number) for number in delivery.incidents]
+        return [
+            one
+            for one in spoken_of
+            if one is not None and (one.closed is None or self._journal.messages.last_sent(channel, one.id) is not None)
+        ]
 
     def _report_late(self) -> None:
         """Tells the other channels of what one does not take. What this process has not tried yet is given its minute."""
@@ -346,12 +356,15 @@ class OutboxSender:
             late = [one for one in late if one.channel in reachable and (one.severity == "crit" or not one.refused)]
             if any(one.tries or now - self._started >= LATE_AFTER for one in late):
                 with self._journal.transaction() as tx:
-                    report_late(self._journal, tx, reachable, now, untried_since=self._started)
+                    report_late(self._journal, tx, reachable, now, untried_since=self._started, standby=self._standby())
         except JournalUnavailableError:
             return  # it is told as soon as it can be written down
 
     def _reachable(self) -> list[str]:
         return [name for name in self.channels if name not in self.silent]
+
+    def _standby(self) -> list[str]:
+        return [name for name, channel in self.channels.items() if getattr(channel, "standby", False)]
 
     async def send_unjournaled(self, message: Message) -> None:
         """Past the journal, at once and once, on every channel: for when the journal itself takes nothing. Never raises."""
@@ -368,7 +381,8 @@ class OutboxSender:
 
         await asyncio.gather(*(on(name, each) for name, each in self.channels.items() if name not in self.silent))
 
-    async def _send(self, queued: OutboxMessage, *, as_written: bool) -> str | None:
+    async def _send(self, delivery: Delivery, *, as_written: bool) -> str | None:
+        queued = delivery.queued
         channel = self.channels.get(queued.channel)
         if channel is None:  # the log is a channel too; so is one that a reload took away
             level = {"info": 20, "warn": 30, "crit": 40}[queued.message.severity]
@@ -376,32 +390,16 @@ class OutboxSender:
             return None
         thread = self._journal.messages.thread_handle(queued.channel, queued.message.incident)
         message = replace(queued.message, thread=thread)
-        if as_written and not queued.is_catch_up and (late := self._clock() - queued.created) >= LATE_AFTER:
-            message = replace(message, lines=(*message.lines, f"{format_duration(late)} late"))
+        late = self._clock() - queued.created
+        if as_written and not queued.is_catch_up and len(delivery.ids) == 1 and late >= LATE_AFTER:
+            said = f"{format_duration(late)} {'late' if queued.held is None else 'ago'}"
+            message = replace(message, lines=(*message.lines, said))
         if message.chart is not None and shows_pictures(channel):
             timeout = _DRAWING_TIMEOUT_URGENT if queued.is_urgent else _DRAWING_TIMEOUT
             message = replace(message, picture=await self.draw(message.chart, timeout))
         if self.alerts_of is not None and isinstance(channel, AlertingNotifier):
             message = replace(message, alerts=tuple(self.alerts_of(replace(queued, message=message), self._clock())))
         return await call_notifier(self._offload, f"channel {queued.channel}", channel.send, message)
-
-    def _report_recovery(self, db: Any, channel: str, now: Millis) -> None:
-        topic = channel_topic(channel)
-        queue = self._journal.messages.list_queues().get(channel)
-        if queue is not None and now - queue.oldest >= LATE_AFTER:
-            return  # something still waits: it does not, yet
-        if told := self._journal.messages.list_told([topic]):
-            db.messages.enqueue(Message("info", f"channel {channel} delivers again", ends=(topic,)), sorted(told), now)
-
-    def _report_notice(self, db: Any, channel: str, now: Millis) -> None:
-        """What is to be put right in the configuration of a channel that delivers all the same: told once, everywhere."""
-        notice: str | None = getattr(self.channels.get(channel), "notice", None)
-        if notice is None:
-            return
-        what, _, cure = notice.partition(" — ")
-        title = f"channel {channel}: {what}"
-        if not self._journal.messages.was_enqueued_since(title, 0):
-            db.messages.enqueue(Message("warn", title, (cure,)), self._reachable(), now)
 
 
 def _probe_pause(tries: int) -> Millis:

@@ -7,14 +7,15 @@ import re
 import threading
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, field_validator, model_validator
 
 from watchdog.core.chat import ChatEvent, ReceiveFunction
 from watchdog.core.errors import NotifyError, install_command
-from watchdog.core.model import ConnectionModel, Message, Secret, SecretFile, Severity
+from watchdog.core.model import Message, Secret, SecretFile
 from watchdog.core.telemetry import log
 from watchdog.net.address import validate_url
 from watchdog.net.deadline import Deadline
+from watchdog.notifiers.channel import Channel
 from watchdog.notifiers.listening import listen_together
 from watchdog.notifiers.slack_layout import render_message
 from watchdog.notifiers.text import title_line
@@ -37,7 +38,7 @@ _channel_ids: dict[tuple[str, str], str] = {}
 """(API, channel as the configuration says it) → its id, as Slack said in this process: it is posted to by name, but not edited."""
 
 
-class SlackNotifier(ConnectionModel):
+class SlackNotifier(Channel):
     """Messages in a Slack channel, one thread per incident."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
@@ -55,8 +56,6 @@ class SlackNotifier(ConnectionModel):
     """File with that token; read anew for each connection."""
     channel: str | None = None
     """Where a bot posts: a channel's id, better than its name."""
-    from_: Severity = Field("warn", alias="from")
-    """The lowest severity that is told here: info, warn or crit."""
     api: str = "https://slack.com/api/"
     """Where Slack's API is; for GovSlack and tests."""
 

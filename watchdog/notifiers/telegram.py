@@ -11,12 +11,13 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from watchdog.core.chat import ChatEvent, ReceiveFunction
 from watchdog.core.errors import NotifyError, install_command
-from watchdog.core.model import ConnectionModel, Message, Secret, SecretFile, Severity
+from watchdog.core.model import Message, Secret, SecretFile
 from watchdog.core.telemetry import log
 from watchdog.net.address import validate_url
 from watchdog.net.deadline import Deadline
 from watchdog.net.errors import is_transient_status
 from watchdog.net.secrets import redact
+from watchdog.notifiers.channel import Channel
 from watchdog.notifiers.listening import listen_together
 from watchdog.notifiers.telegram_chats import find_current, format_handle, note_successor, parse_handle
 from watchdog.notifiers.telegram_layout import Draft, draft_message, render_caption, simplify
@@ -32,7 +33,7 @@ _TOKEN_PATTERN = re.compile(r"[0-9]{1,20}:[A-Za-z0-9_-]{3,}")
 CREDENTIAL_DESCRIPTION = "bot token (123456:ABC…)"
 
 
-class TelegramNotifier(ConnectionModel):
+class TelegramNotifier(Channel):
     """Messages in a Telegram chat, one chain of replies per incident."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
@@ -46,8 +47,6 @@ class TelegramNotifier(ConnectionModel):
     """Number of the chat (a group's is negative), or the @name of a public channel."""
     thread: int | None = Field(None, ge=1)
     """Number of the topic in a forum group; when not said: *General*."""
-    from_: Severity = Field("warn", alias="from")
-    """The lowest severity that is told here: info, warn or crit."""
     answers: bool | None = None
     """Whether people may answer here; when not said, where the configuration has ``people:``. A bot's answers go to one
     program alone: ``false`` where another asks for them."""

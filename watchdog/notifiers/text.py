@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 
 from watchdog.core.chat import STATE_SYMBOLS
@@ -15,6 +16,12 @@ def title_line(message: Message) -> str:
     if message.title.startswith(STATE_SYMBOLS):
         return message.title.rstrip()
     return f"{SEVERITY_SYMBOLS[message.severity]} {message.title}".rstrip()
+
+
+def describe_place(incident: int | None) -> str:
+    """On which host, and how to ask for more."""
+    where = f"on {socket.gethostname()}"
+    return where if incident is None else f"incident {incident} {where}: trading-watchdog incidents {incident}"
 
 
 def utf16_length(text: str) -> int:

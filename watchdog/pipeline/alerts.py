@@ -12,8 +12,9 @@ from watchdog.journal.messages import OpenedTopic, OutboxMessage
 from watchdog.journal.storage import Journal
 from watchdog.journal.topics import incident_of
 from watchdog.notifiers.alertmanager import ALERTNAME, SEVERITY_LABELS, describe_annotations, message_alert
+from watchdog.notifiers.text import describe_place
 from watchdog.pipeline.firing import Firing, RunQuery, describe_firing
-from watchdog.pipeline.messenger import Messenger, describe_place
+from watchdog.pipeline.messenger import Messenger
 from watchdog.rules import Check
 from watchdog.rules.state_machine import MachineState, StateKey
 
@@ -91,7 +92,9 @@ class AlertBook:
                 continue
             rule = self._config.rules_by_target.get((trip.rule, incident.target))
             level: Severity = "crit" if trip.level == "crit" else "warn"
-            if channel not in self._messenger.channels_for(level, None if rule is None else rule.notify):
+            if channel not in self._messenger.channels_for(
+                level, None if rule is None else rule.notify, incident.target
+            ):
                 continue
             if ends is not None:
                 said = describe_annotations(f"{trip.rule}: {trip.reason}", (describe_place(incident.id),))

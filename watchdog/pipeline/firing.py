@@ -11,10 +11,11 @@ from watchdog.core.units import format_duration, format_value
 from watchdog.journal.incidents import Incident
 from watchdog.journal.storage import Journal, Transaction
 from watchdog.journal.suppressions import Suppression
-from watchdog.journal.topics import incident_topic, plan_topic
+from watchdog.journal.topics import escalation_topic, incident_topic, plan_topic
+from watchdog.notifiers.text import describe_place
 from watchdog.pipeline.incident_messages import DescribeLeft
 from watchdog.pipeline.incident_news import IncidentNews, Recovery, Trip
-from watchdog.pipeline.messenger import Messenger, describe_place
+from watchdog.pipeline.messenger import Messenger
 from watchdog.rules import Check, format_labels, render_summary
 from watchdog.rules.state_machine import MachineState, StateKey, Transition, excess_of
 
@@ -181,7 +182,7 @@ class FiringNews:
             heard = self._config.rule(rule, target).notify
             for one in loud:
                 if one.since >= silence.until:
-                    told.update(self._messenger.channels_for(one.check.level, heard))
+                    told.update(self._messenger.channels_for(one.check.level, heard, target))
             if not firing:
                 continue
             already |= {(rule, target, one.labels) for one in firing}
@@ -240,6 +241,62 @@ class FiringNews:
         tx.timeline.add_event("reminded", f"people were reminded: {how}", now, incident=incident.id, target=target)
         return True
 
+    def escalate(self, tx: Transaction, target: str, now: Millis) -> bool:
+        """Tells a further channel that nobody has acknowledged the target's incident, once and when it is time; True when it was.
+
+        Not of what is silenced. A plan at work is no reason to wait: it may be one that asks people."""
+        incident, said = self._journal.incidents.find_open(target), self._config.escalation_of(target)
+        if incident is None or said is None or incident.severity != "crit" or incident.acked or incident.escalated:
+            return False
+        if now - incident.opened < said.after:
+            return False
+        firing = [
+            one
+            for one in list_firing(self._config, self._machines, self._journal, incident)
+            if one.check.level == "crit" and not self._is_silenced(one.check, now)
+        ]
+        at_work = self._journal.runs.list_unfinished(target)
+        told = [
+            trip
+            for trip in self._journal.incidents.list_trips(incident.id)
+            if trip.level == "crit" and not trip.silenced and (trip.cleared is None or at_work)
+        ]
+        since = min((trip.t for trip in told), default=now)
+        if (firing or at_work) and self._ended_silence(incident, since):  # people first heard of it then
+            since = incident.reminded or since
+        if now - since < said.after or not (firing or at_work):
+            return False
+        channels = [name for name in said.to if name in self._config.channels]
+        how = f"nobody has acknowledged it for {format_duration(now - since)}"
+        lines = self._describe_now(incident, firing, how, now)
+        for channel in channels:
+            self._messenger.enqueue(
+                tx,
+                Message(
+                    "crit",
+                    f"{target}: {incident.title.partition(': ')[0]}: {how}",
+                    lines,
+                    incident.id,
+                    opens=(incident_topic(incident.id), escalation_topic(incident.id)),
+                ),
+                [channel],
+                now,
+            )
+        tx.incidents.note_escalation(incident.id, now)
+        text = f"{how}: {', '.join(channels) or 'no channel'} told"
+        tx.timeline.add_event("escalated", text, now, incident=incident.id, target=target)
+        return True
+
+    def _ended_silence(self, incident: Incident, since: Millis) -> bool:
+        """Whether people heard of it only at the end of a silence."""
+        return incident.reminded is not None and incident.reminders == 0 and incident.reminded > since
+
+    def _describe_now(self, incident: Incident, firing: Sequence[Firing], how: str, now: Millis) -> tuple[str, ...]:
+        trips = [self._describe(one, incident, how, now)._replace(told_by=None) for one in firing]
+        at_work = [f"{run.plan} is {run.status}" for run in self._journal.runs.list_unfinished(incident.target)]
+        said = IncidentNews(trips).message(incident.target, incident.id).lines if trips else (incident.title,)
+        return (*said, *at_work, f"on it: trading-watchdog ack {incident.id}")
+
     def describe_incident(self, number: int, channel: str, now: Millis) -> Message | None:
         """What is so now, for a channel that messages of the incident did not reach; None: it has nothing to hear any more."""
         incident = self._journal.incidents.find_incident(number)
@@ -258,7 +315,9 @@ class FiringNews:
             for one in list_firing(self._config, self._machines, self._journal, incident)
             if not self._is_silenced(one.check, now)
         ]
-        mine = [one for one in trips if channel in self._messenger.channels_for(one.level, one.channels)]
+        mine = [
+            one for one in trips if channel in self._messenger.channels_for(one.level, one.channels, incident.target)
+        ]
         topic = incident_topic(number)
         if not mine and channel not in self._messenger.channels_told([topic]):
             return None

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from watchdog.config import Config
-from watchdog.core.model import Chart, Millis
+from watchdog.core.model import Chart, Labels, Millis
 from watchdog.core.units import format_duration
 from watchdog.journal.incidents import Incident, TripRecord
 from watchdog.journal.runs import NO_EFFECT_OUTCOMES, PlanRun, level_names
 from watchdog.journal.storage import Journal
-from watchdog.journal.topics import approval_topic, incident_topic, plan_topic, refusal_topic
+from watchdog.journal.topics import approval_topic, escalation_topic, incident_topic, plan_topic, refusal_topic
 from watchdog.pipeline.incident_news import IncidentNews, join_names, recovery_lines
 from watchdog.pipeline.removed_rules import describe_end, find_removed_rules
 
@@ -62,6 +62,7 @@ def topics_of(journal: Journal, incident: Incident) -> tuple[str, ...]:
     plans = dict.fromkeys([*(run.plan for run in plan_runs), *asked_for])
     return (
         incident_topic(incident.id),
+        escalation_topic(incident.id),
         *(topic(incident.target, plan) for plan in plans for topic in (plan_topic, refusal_topic)),
         *(approval_topic(run.id) for run in plan_runs),
     )
@@ -112,3 +113,9 @@ def closing_message(
 def _level_name(run: PlanRun) -> str:
     names = level_names(run)
     return names[run.level] if run.level < len(names) else str(run.level + 1)
+
+
+def list_open_trips(journal: Journal, incident: int) -> dict[tuple[str, str, Labels], TripRecord]:
+    """(rule, level, labels) → what the journal says of a trip that is not over."""
+    listed = journal.incidents.list_trips(incident)
+    return {(trip.rule, trip.level, trip.labels): trip for trip in listed if trip.cleared is None}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeVar
 
-from watchdog.core.model import Chart, Message, Millis, Severity, Verdict
+from watchdog.core.model import Chart, Fact, Message, Millis, Severity, Verdict
 from watchdog.core.target import Target
 from watchdog.core.units import format_duration
 from watchdog.journal.topics import incident_topic, plan_topic, refusal_topic
@@ -123,6 +123,7 @@ class IncidentNews:
             ends=tuple(topic for one in self.decisions for topic in one.ends),
             about=tuple(dict.fromkeys(about)) if self.trips else None,
             chart=None if incident is None else self._chart(incident),
+            facts=tuple(self._facts(target)),
         )
 
     def _chart(self, incident: int) -> Chart | None:
@@ -134,6 +135,18 @@ class IncidentNews:
         alike = [one for one in tripped if (one.rule, one.level) == (first.rule, first.level)]
         chart = max(alike, key=lambda one: one.excess).chart
         return None if chart is None else replace(chart, incident=incident)
+
+    def _facts(self, target: str) -> Iterator[Fact]:
+        for how in dict.fromkeys(trip.how for trip in self.trips):
+            for group in _by_rule([trip for trip in self.trips if trip.how == how]):
+                yield _fact(target, how, group)
+        for decision in self.decisions:
+            yield Fact(target, decision.what, decision.severity, 1, next(iter(decision.lines), ""))
+        for recovered in _by_rule(self.recoveries):
+            yield _fact(target, "recovered", recovered)._replace(severity="info")
+        for departure in self.departures:
+            worst = next(iter(departure.lines), "")
+            yield Fact(target, f"{departure.rule} is no longer judged for what is gone", departure.level, 1, worst)
 
     def _lines(self) -> list[str]:
         groups = _by_rule(self.trips)
@@ -174,6 +187,12 @@ def _by_rule(told: Sequence[_OfRule]) -> list[list[_OfRule]]:
         if other is None or (SEVERITY_RANK[one.level] > SEVERITY_RANK[other.level]) == isinstance(one, Trip):
             known[one.labels] = one
     return [list(group.values()) for group in groups.values()]
+
+
+def _fact(target: str, how: str, told: Sequence[Trip | Recovery]) -> Fact:
+    """Of one rule."""
+    worst = max(told, key=lambda one: (SEVERITY_RANK[one.level], one.excess))
+    return Fact(target, f"{worst.rule} {how}", worst.level, len(told), with_labels(worst), worst.excess)
 
 
 def with_labels(one: Trip | Recovery) -> str:
