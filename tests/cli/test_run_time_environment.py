@@ -36,7 +36,11 @@ for found in pkgutil.walk_packages(watchdog.__path__, "watchdog."):
             print(found.name, error.name)
 print("all of them")
 """
-OF_AN_EXTRA = [("watchdog.notifiers.telegram_client", "httpx")]
+OF_AN_EXTRA = [
+    ("watchdog.notifiers.apprise_client", "apprise"),
+    *((f"watchdog.notifiers.slack_{part}", "slack_sdk") for part in ("client", "socket", "websocket")),
+    *((f"watchdog.notifiers.telegram_{part}", "httpx") for part in ("client", "polling")),
+]
 """What is imported where that is used, with what it then lacks."""
 ZONE = """\
 from watchdog.core.schedule import parse_zone

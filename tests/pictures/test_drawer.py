@@ -18,6 +18,8 @@ from tests.pictures.test_kpi_chart import DATA
 from watchdog.pictures import drawing_worker, plots
 from watchdog.pictures.drawer import ChartDrawer
 
+pytestmark = pytest.mark.slow
+
 PNG = b"\x89PNG"
 LONG = 90.0
 

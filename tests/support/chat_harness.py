@@ -124,7 +124,9 @@ class ChatHarness(PipelineHarness):
                 row["title"],
                 tuple(from_json(row["lines"])),
                 row["incident"],
-                buttons=tuple(Button(*each) for each in from_json(row["extra"])["buttons"]) if row["extra"] else (),
+                buttons=tuple(Button(*each) for each in from_json(row["extra"]).get("buttons", ()))
+                if row["extra"]
+                else (),
             )
             for row in rows
         ]

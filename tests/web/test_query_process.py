@@ -25,6 +25,8 @@ from watchdog.tsdb.page_copy import PageCopy, copy_in_slices
 from watchdog.web import query_frames, query_process, query_worker
 from watchdog.web.query_process import QueryProcess, QueryUnavailableError, ReaderGoneError
 
+pytestmark = pytest.mark.slow
+
 T = 1_767_225_600_000
 NOW = T + 3_599_000
 SLOW = {"expr": "sum(quantile_over_time(0.5, x[1h:100ms]))", "from": "now-1h", "step": "100s"}

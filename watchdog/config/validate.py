@@ -92,7 +92,7 @@ def _validate_channels_of_targets(draft: Draft) -> None:
 
     report(
         draft.escalate,
-        ConfigNode(draft.main, ("escalate",), draft.main.data.get("escalate") if draft.main.data else None),
+        ConfigNode(draft.main, ("escalate",), None if draft.escalate is None else draft.main.data["escalate"]),
     )
     for entry in draft.readable("targets"):
         target, node = entry.readable, entry.node

@@ -27,7 +27,8 @@ from watchdog.journal.incidents import Incident
 from watchdog.journal.messages import LATE_AFTER, OutboxMessage
 from watchdog.journal.storage import Journal
 from watchdog.journal.topics import incident_topic
-from watchdog.notifiers.call import SEND_TIMEOUT, call_notifier
+from watchdog.notifiers import call
+from watchdog.notifiers.call import call_notifier
 from watchdog.notifiers.head_editor import MAX_RETRY_PAUSE, DescribeHead, Edit, HeadEditor
 from watchdog.notifiers.late import QUIET_IF_CRITICAL, report_late, report_notice, report_recovery
 from watchdog.notifiers.pictures import DrawFunction, draw_nothing, shows_pictures
@@ -243,8 +244,8 @@ class OutboxSender:
     async def _edit(self, edit: Edit) -> None:
         """The first message of an incident says what is so now."""
         name = edit.head.channel
-        call = call_notifier(self._offload, f"channel {name}", edit.editor.edit, edit.handle, edit.said.message)
-        _, error = await self._try(name, call)
+        editing = call_notifier(self._offload, f"channel {name}", edit.editor.edit, edit.handle, edit.said.message)
+        _, error = await self._try(name, editing)
         await self._durably(self._heads.record_edit, edit, error, self._clock())
         outcome = "edited" if error is None else "edit_failed" if error.permanent else "edit_retried"
         self._telemetry.notifications.labels(name, outcome).inc()
@@ -252,14 +253,14 @@ class OutboxSender:
             what = f"the first message of incident {edit.head.incident} is not up to date"
             log.warning("channel %s: %s: %s%s", name, what, error, "" if error.permanent else " (will try again)")
 
-    async def _try(self, channel: str, call: Awaitable[str | None]) -> tuple[str | None, NotifyError | None]:
+    async def _try(self, channel: str, calling: Awaitable[str | None]) -> tuple[str | None, NotifyError | None]:
         """What came back, or what went wrong."""
         try:
-            return await call, None
+            return await calling, None
         except NotifyError as failure:
             return None, failure
         except DeadlineExceededError:
-            return None, NotifyError(f"no answer within {SEND_TIMEOUT:.0f} s")
+            return None, NotifyError(f"no answer within {call.SEND_TIMEOUT:.0f} s")
         except StillBusyError:
             return None, NotifyError("the last delivery still hangs")
         except Exception as bug:

@@ -29,12 +29,7 @@ from watchdog.pipeline.incident_messages import (
     outcome_chart,
     topics_of,
 )
-from watchdog.pipeline.incident_news import (
-    IncidentNews,
-    PlanDecision,
-    describe_decision,
-    describe_departure,
-)
+from watchdog.pipeline.incident_news import IncidentNews, PlanDecision, describe_decision, describe_departure
 from watchdog.pipeline.messenger import Messenger
 from watchdog.pipeline.next_level import next_level
 from watchdog.pipeline.removed_rules import describe_end
