@@ -30,7 +30,8 @@ def test_emptied_files_are_refused_by_a_reload_told_at_a_start_and_taken_from_wh
         assert "every rule (1): rules/rules.yaml is empty" in bot.cli("status")[1]
         code, said = bot.cli("reload")
         assert code == 1
-        assert "rule errors-high (crit) of bot source=bot, which fires: rules/rules.yaml is empty" in said
+        assert "\nrules/rules.yaml is empty:\n" in said
+        assert "\nrule errors-high (crit) of bot source=bot, which fires\n" in said
         assert "a reload refuses this: it would take away every rule (1)" in bot.cli("check")[1]
 
         code, said = bot.cli("reload", "--yes", "--reason", "retired", "--json", LOGNAME="ana", SUDO_USER="ana")

@@ -513,7 +513,9 @@ def test_processor_time_never_falls_when_a_child_takes_its_seconds_along(
 def test_a_command_line_finds_the_process_within_its_wrapper(start_process: StartProcess) -> None:
     seconds = f"1234.{os.getpid()}"
     wrapper = start_process("sh", "-c", f"sleep {seconds}; true")
-    wait_until(lambda: psutil.Process(wrapper.pid).children())
+    wait_until(
+        lambda: [one for one in psutil.Process(wrapper.pid).children() if one.name() == "sleep"]
+    )  # begun, not forked alone
 
     found = read(make_source(cmdline=rf"sleep {re.escape(seconds)}$"))
 
