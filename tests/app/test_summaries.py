@@ -232,6 +232,7 @@ def test_a_reload_that_asks_for_it_tells_nothing_of_the_past(tmp_path: Path) -> 
     assert watch.at(EIGHT + DAY) == ["daily summary"]
 
 
+@pytest.mark.slow
 def test_its_process_tells_what_the_journal_knows(tmp_path: Path) -> None:
     watch = Watch(tmp_path, real=True)
     watch.at(EIGHT - HOUR)
@@ -264,6 +265,7 @@ def test_no_secret_goes_to_its_process(tmp_path: Path) -> None:
     assert b"xoxb" not in sent[0]
 
 
+@pytest.mark.slow
 def test_files_that_are_being_edited_hold_no_summary_back(tmp_path: Path) -> None:
     watch = Watch(tmp_path, real=True)
     watch.at(EIGHT - HOUR)

@@ -207,6 +207,7 @@ def commit_and_die(kind: type[Implementation], folder: Path, defer_sync: bool) -
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", IMPLEMENTATIONS, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("defer_sync", [False, True], ids=["waiting for the disk", "deferred"])
 def test_what_was_committed_survives_kill_9_and_nothing_else_does(

@@ -157,6 +157,7 @@ def test_a_first_message_returns_the_handle_that_replies_take(case: Case) -> Non
     assert len(case.server.requests) == 2
 
 
+@pytest.mark.slow
 def test_every_status_is_either_for_good_or_for_later(case: Case) -> None:
     for status in range(400, 600):
         case.server.queue_response(status, ("<html>\n<b>no</b></html>", "", "{}")[status % 3])
@@ -202,6 +203,7 @@ def _error_responses(case: Case) -> list[Response]:
     return [*answers, HANG, CLOSE_CONNECTION]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 def test_no_failure_shows_a_secret(
     case: Case, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -457,6 +457,7 @@ def test_a_mistake_in_the_words_of_one_incident_leaves_the_others_and_is_made_up
     assert sorted(chat.edits[1:]) == ["🔴 one", "🔴 three"]
 
 
+@pytest.mark.slow
 def test_of_a_thousand_only_so_many_are_worked_out_in_one_go_and_all_in_the_end(
     make: Callable[..., HeadHarness],
 ) -> None:

@@ -346,6 +346,7 @@ def test_after_a_cure_the_open_incidents_present_state_is_sent_in_one_message(
     assert post.unsent() == []
 
 
+@pytest.mark.slow
 def test_a_chat_that_is_cured_from_its_own_side_is_found_out_within_a_quarter_of_an_hour(
     make_post: Callable[..., Post],
 ) -> None:

@@ -115,6 +115,7 @@ def echo(case: Case, status: int) -> None:
     case.server.respond = respond  # type: ignore[method-assign]
 
 
+@pytest.mark.slow
 def test_nothing_that_is_written_or_said_holds_the_secret(
     world: tuple[Case, Harness], caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -347,6 +347,7 @@ def test_a_button_in_a_thread_is_answered_in_it() -> None:
     assert (event.message, event.reply_to) == ("1700000001.000100", "1700000000.000100")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "said", "permanent"),
     [
