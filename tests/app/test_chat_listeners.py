@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from tests.support.listening import FakeChat
+from watchdog.app import chat_listeners
 from watchdog.app.chat_listeners import ChatListeners
 from watchdog.core.chat import ChatEvent
 from watchdog.core.errors import NotifyError
+from watchdog.core.model import Message
 from watchdog.core.telemetry import Telemetry
 
 EVENT = ChatEvent("k1", "11", "Ann", "-100", "status", 0)
@@ -24,7 +26,8 @@ class Desk:
         self.heard: list[tuple[str, str]] = []
         self.pauses: list[float] = []
         self.telemetry = Telemetry("test")
-        self.listeners = ChatListeners(self.receive, self.telemetry, self.sleep)
+        self.told: list[Message] = []
+        self.listeners = ChatListeners(self.receive, self.telemetry, self.sleep, self.told.append)
 
     async def receive(self, channel: str, event: ChatEvent) -> None:
         self.heard.append((channel, event.key))
@@ -66,6 +69,35 @@ def test_what_one_channel_says_is_heard_while_another_fails_and_a_third_hangs() 
     assert desk.heard == [("well", "k1"), ("ill", "k1")]
     assert desk.pauses == [1, 2, 4, 8, 16, 32]
     assert deaf.listens == 0
+
+
+def test_people_are_told_once_that_a_channel_is_not_heard_and_once_that_it_is_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(chat_listeners, "_TELL_AFTER", 0.0)
+    chat = FakeChat()
+    chat.failures = [NotifyError("no network — check it") for _ in range(4)]
+
+    async def story(desk: Desk) -> None:
+        desk.listeners.apply({"chat": chat})
+        await chat.is_listening.wait()
+        await chat.say(EVENT)
+
+    first, last = play(story).told
+    assert (first.title, first.lines) == ("channel chat: what people answer is not heard", ("no network", "check it"))
+    assert (last.title, last.ends) == ("channel chat: what people answer is heard again", first.opens)
+
+
+def test_a_refusal_for_good_is_told_at_once() -> None:
+    chat = FakeChat()
+    chat.failures = [NotifyError("refused", permanent=True)]
+
+    async def story(desk: Desk) -> None:
+        desk.listeners.apply({"chat": chat})
+        while not desk.told:
+            await asyncio.sleep(0)
+
+    assert [message.title for message in play(story).told] == ["channel chat: what people answer is not heard"]
 
 
 def test_a_service_that_says_when_is_asked_no_sooner_and_what_ends_by_itself_is_begun_anew() -> None:

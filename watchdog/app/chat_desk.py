@@ -27,7 +27,7 @@ from watchdog.chat.rights import PoliteNos, find_person, is_said_in_its_chat
 from watchdog.config import Config
 from watchdog.core.chat import ChatEvent, EditingNotifier, ListeningNotifier
 from watchdog.core.errors import NotifyError
-from watchdog.core.model import Message, Millis
+from watchdog.core.model import Message, Millis, NotifyFunction
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.core.text import shorten
 from watchdog.journal.chat import ChatRecord
@@ -58,6 +58,7 @@ class ChatDesk:
         answer_requests: Callable[[], Awaitable[None]],
         notify_pending: Callable[[], object],
         sources_down: Callable[[], Mapping[str, str]] = dict,
+        notify: NotifyFunction = lambda _: None,
     ) -> None:
         """`answer_requests` answers what is asked in the journal, and `tell_answer` is told of each; `notify_pending`: there may be
         messages to send; `sources_down`: sources that cannot be read, each with the reason."""
@@ -75,7 +76,7 @@ class ChatDesk:
         self._saying: dict[str, set[asyncio.Task[None]]] = {}
         """Channel → words that are under way."""
         self._task: asyncio.Task[None] | None = None
-        self.listeners = ChatListeners(self.receive, telemetry)
+        self.listeners = ChatListeners(self.receive, telemetry, notify=notify)
 
     # ─ life ─
 
@@ -121,7 +122,7 @@ class ChatDesk:
         notifier = config.channels.get(channel)
         if notifier is None or self._journal.chat.is_known(channel, event.key):
             return
-        event = event._replace(text=event.text[:MAX_TEXT_CHARACTERS])
+        event = event.with_time(now)._replace(text=event.text[:MAX_TEXT_CHARACTERS])
         person = find_person(config.people, notifier.type, event.user)
         if person is None or not is_said_in_its_chat(notifier, event):
             self._refuse(channel, event, "stranger" if person is None else "elsewhere", now)

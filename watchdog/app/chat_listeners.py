@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +11,10 @@ from typing import Any
 
 from watchdog.core.chat import ChatEvent, ListeningNotifier
 from watchdog.core.errors import NotifyError
+from watchdog.core.model import Message, NotifyFunction
 from watchdog.core.telemetry import Telemetry, log
+from watchdog.journal.errors import JournalUnavailableError
+from watchdog.journal.topics import listening_topic
 
 _FIRST_PAUSE, _MAX_PAUSE = 1.0, 300.0
 """Seconds from one try to the next."""
@@ -22,6 +26,8 @@ _WELL_AFTER = 60.0
 
 _HEARS_AFTER = 10.0
 """Seconds of listening without an error after which it is taken for heard."""
+_TELL_AFTER = 60.0
+"""Seconds of not being heard after which people are told."""
 
 
 @dataclass(eq=False)
@@ -29,7 +35,11 @@ class _Listener:
     name: str
     notifier: ListeningNotifier
     error: str | None = None
-    """Why it is not heard."""
+    """Why it is not heard, …"""
+    since: float = 0.0
+    """… and since when, in seconds of the loop's clock."""
+    is_told: bool = False
+    """People know that it is not heard."""
     task: asyncio.Task[None] | None = None
 
 
@@ -41,8 +51,10 @@ class ChatListeners:
         receive: Callable[[str, ChatEvent], Awaitable[None]],
         telemetry: Telemetry,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        notify: NotifyFunction = lambda _: None,
     ) -> None:
         """`receive`: (channel, what was said)."""
+        self._notify = notify
         self._receive = receive
         self._telemetry = telemetry
         self._sleep = sleep
@@ -95,7 +107,7 @@ class ChatListeners:
             except NotifyError as error:
                 why, wait = str(error), error.retry_after or 0.0
                 if error.permanent:
-                    self._note(listener, why)
+                    self._note(listener, why, tell_now=True)
                     log.error("channel %s: what people answer is not heard until the next reload: %s", name, why)
                     return
             except Exception as bug:  # a mistake in one notifier, or a journal that takes nothing
@@ -114,7 +126,22 @@ class ChatListeners:
         await self._receive(listener.name, event)
         self._note(listener, None)
 
-    def _note(self, listener: _Listener, error: str | None) -> None:
+    def _note(self, listener: _Listener, error: str | None, *, tell_now: bool = False) -> None:
+        now = asyncio.get_running_loop().time()
+        if listener.error is None:
+            listener.since = now
         listener.error = error
-        if self._listeners.get(listener.name) is listener:  # and not another of that name by now
-            self._telemetry.chat_listening.labels(listener.name).set(error is None)
+        if self._listeners.get(listener.name) is not listener:  # another of that name by now
+            return
+        self._telemetry.chat_listening.labels(listener.name).set(error is None)
+        title, topic = f"channel {listener.name}: what people answer is not heard", (listening_topic(listener.name),)
+        with contextlib.suppress(
+            JournalUnavailableError
+        ):  # it is told with the next error, or not at all once it is over
+            if error is not None and not listener.is_told and (tell_now or now - listener.since >= _TELL_AFTER):
+                what, _, cure = error.partition(" — ")
+                self._notify(Message("warn", title, (what, *([cure] if cure else [])), opens=topic))
+                listener.is_told = True
+            elif error is None and listener.is_told:
+                self._notify(Message("info", f"channel {listener.name}: what people answer is heard again", ends=topic))
+                listener.is_told = False

@@ -178,6 +178,7 @@ class Daemon:
             *(self.journal, self.telemetry, clock, lambda: self.config),
             answer_requests=self._requests.answer_all,
             notify_pending=self.outbox.notify_pending,
+            notify=self._notify,
             sources_down=lambda: {name: why for name, why in self._sampler.errors().items() if why is not None},
         )
         self._requests.tell_answer = self.chat_desk.tell_answer

@@ -10,12 +10,11 @@ from typing import Any
 from watchdog.core.chat import ChatEvent
 from watchdog.core.model import Millis
 from watchdog.notifiers.listening import MAX_NAME, Heard, clean_text, command_text
+from watchdog.notifiers.telegram_chats import format_handle
 
 UPDATE_TYPES = ("message", "callback_query")
 """What we ask for."""
 
-_FIRST_SUPERGROUP = -1_000_000_000_000
-"""The numbers of basic groups lie between this one and 0."""
 _COMMAND = re.compile(r"/([A-Za-z0-9_]*)(?:@([A-Za-z0-9_]+))?(?=\s|$)")
 _CALLBACK_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CALLBACK_KEY = re.compile(r"update:[0-9]+ callback:(.+)")
@@ -113,8 +112,7 @@ def _heard(
 
 def _handle(number: int, message: Mapping[str, Any]) -> str:
     """As messages are called: in a basic group with its chat, for the supergroup that it becomes counts them anew."""
-    chat = _int(_part(message, "chat").get("id")) or 0
-    return f"{number}@{chat}" if _FIRST_SUPERGROUP < chat < 0 else str(number)
+    return format_handle(number, _int(_part(message, "chat").get("id")) or 0)
 
 
 def _is_direct(message: Mapping[str, Any]) -> bool:
