@@ -142,8 +142,11 @@ def test_a_bot_that_ticks_seldom_is_not_stale_because_the_clock_was_set_forward(
         harness.round(**ages(harness, ticked))
     harness.set_clock(HOUR)
     for _ in range(40):
-        harness.round(**ages(harness, ticked))  # by the clock as it was
+        harness.round(tick=ticked / 1_000, tick_age=30)  # by the clock as it was
         assert not [rule for rule in FRESHNESS_RULES if harness.is_firing(rule)]
+    harness.round(tick_age=71)  # who counts by itself knows of no clock
+    assert [rule for rule in FRESHNESS_RULES if harness.is_firing(rule)] == ["by_bot"]
+    harness.round(tick_age=1)
     ticked = harness.now
     for _ in range(50):
         harness.round(**ages(harness, ticked))

@@ -198,9 +198,10 @@ class Pipeline:
         for part in (*parts, self._born_counters):
             part.shift(step)
         # What was written ahead of a step forward looks as old as after a sleep.
-        self._standstill = (
-            Standstill(now - step, now) if step > 0 else self._standstill and self._standstill.shift(step)
-        )
+        if step > 0:
+            self._standstill = Standstill(now - step, now, is_step=True)
+        elif self._standstill is not None:
+            self._standstill = self._standstill.shift(step)
         self._reset_trackers()
 
     @property

@@ -21,10 +21,12 @@ class Standstill(NamedTuple):
 
     since: Millis
     until: Millis
+    is_step: bool = False
+    """The clock was set: only who asks it what time it is takes something for older by that."""
 
     def shift(self, step: Millis) -> Standstill:
         """The clock was set back."""
-        return Standstill(self.since + step, self.until + step)
+        return self._replace(since=self.since + step, until=self.until + step)
 
 
 def await_first_write(trackers: Iterable[CheckTracker], config: Config, standstill: Standstill) -> None:
@@ -32,7 +34,10 @@ def await_first_write(trackers: Iterable[CheckTracker], config: Config, standsti
     then an age from ahead of the standstill trips nothing. An age grows by itself: it asks what time it is, or is told in
     seconds by who writes it."""
     queries = config.queries()
-    ages = {name: kpi.unit == "seconds" or reads_clock(config.parse_expr(kpi.expr)) for name, kpi in queries.items()}
+    ages = {
+        name: reads_clock(config.parse_expr(kpi.expr)) or (kpi.unit == "seconds" and not standstill.is_step)
+        for name, kpi in queries.items()
+    }
     for tracker in trackers:
         check = tracker.check
         if check.operator in ("above", "at_least", "expr") and ages.get(check.query):
