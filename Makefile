@@ -6,7 +6,7 @@ PYTEST := $(BIN)/python -m pytest -q --numprocesses 4 --dist worksteal --duratio
 # The tests start hundreds of processes of ours: Python compiles us once, and not in each of them.
 test test-all: export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup demo test test-all fuzz lint bench bench-rules schema lock clean
+.PHONY: setup demo test test-all fuzz lint bench bench-rules schema chart lock clean
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: requirements.lock pyproject.toml
@@ -25,9 +25,10 @@ demo: setup
 test: setup
 	@$(PYTEST) --hypothesis-profile quick -m "not slow"
 
-# Everything: every crash, every night, a real systemd, the differential tests. A quarter of an hour at most.
-test-all: setup
-	@$(PYTEST)
+# Everything: that, then every crash, every night, a real systemd, the differential tests, and the property tests once more with all
+# their examples. Twenty minutes at most.
+test-all: test
+	@$(PYTEST) -m "slow or hypothesis"
 
 # What others write, made up by atheris: ten MINUTES in all, shared among the targets, or so many SECONDS for each of TARGETS.
 # `make test` asks the same targets without it.
@@ -51,6 +52,10 @@ bench-rules: setup
 schema: setup
 	@$(BIN)/trading-watchdog schema --rules > docs/schema/rules.schema.json
 	@$(BIN)/trading-watchdog schema --main > docs/schema/watchdog.schema.json
+
+# What docs/chat.md shows: the outcome of the incident of one run of the demo.
+chart: setup
+	@$(BIN)/python -m tests.docs.draw_chart
 
 lock: setup
 	@$(BIN)/python -m pip install --quiet uv

@@ -20,6 +20,7 @@ import psutil
 from benchmarks import (
     comparison,
     competitors,
+    crowded_chat,
     daemon,
     growing_log,
     journal,
@@ -37,6 +38,7 @@ SECTIONS: dict[str, Section] = {
     "evaluator": comparison.measure_rows,
     "sampling": lambda effort, _: sampling.measure_rows(effort.seconds),
     "journal": lambda effort, _: journal.measure_rows(effort.seconds),
+    "chat": crowded_chat.measure_rows,
     "daemon": daemon.measure_rows,
     "pushed": pushed_breach.measure_rows,
     "fleet": many_sources.measure_rows,

@@ -214,6 +214,7 @@ def test_files_in_which_it_sets_values_are_known_ahead_and_are_what_it_touches(n
         assert set(edits) == set(step.touched_paths(step.capture()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(STEPS))
 def test_the_commit_that_it_made_is_known_and_how_to_bring_back_what_it_took_away(name: str, target: Target) -> None:
     step, repo = make_step(name, target), GitRepo(Path(target.repo or ""))
@@ -245,6 +246,7 @@ LEFT_BY_STEP = {
 """What each leaves behind that is told until it is put back."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(STEPS))
 def test_what_it_leaves_behind_is_asked_of_the_world(name: str, target: Target) -> None:
     said = {"http": {"leaves": "trading is stopped"}, "command": {"leaves": "entries are closed"}}.get(name, {})
@@ -263,6 +265,7 @@ def test_what_it_leaves_behind_is_asked_of_the_world(name: str, target: Target) 
     assert set(ahead.values()) <= {"before"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted({*STEPS} - {"git", "git to", "git files"}))
 def test_a_thing_has_the_same_name_whether_it_was_looked_at_or_not(name: str, target: Target) -> None:
     step = make_step(name, target)
@@ -294,6 +297,7 @@ class FolderCopies:
         return self.file(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(STEPS))
 def test_what_changes_nothing_but_files_is_rehearsed_on_copies(name: str, target: Target, tmp_path: Path) -> None:
     step, world, times = make_step(name, target), observe(target), file_times(target)
@@ -336,6 +340,7 @@ def test_looking_changes_nothing_and_is_json(name: str, target: Target) -> None:
     assert observe(target) == world
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(STEPS))
 def test_all_that_a_step_names_is_there_and_to_look_for_it_changes_nothing(name: str, target: Target) -> None:
     step, world, times = make_step(name, target), observe(target), file_times(target)
@@ -366,6 +371,7 @@ def test_a_preview_shows_what_would_change_and_changes_nothing(name: str, target
     assert observe(target) == world
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(STEPS))
 def test_what_it_touches_is_all_that_it_changes(name: str, target: Target) -> None:
     step, repo = make_step(name, target), Path(target.repo or "")
@@ -402,6 +408,7 @@ def test_before_comes_before_and_after_after(name: str, target: Target) -> None:
     assert step.state(before) == ("unknown" if blind else "after")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(name for name in STEPS if name.split()[0] in WRITING))
 def test_what_writes_files_can_be_done_twice(name: str, target: Target) -> None:
     step = make_step(name, target)

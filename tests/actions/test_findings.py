@@ -11,6 +11,8 @@ from tests.support.actions import GitRepo, make_action
 from watchdog.core.protocols import Finding
 from watchdog.core.target import Target
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def repo(tmp_path: Path) -> GitRepo:

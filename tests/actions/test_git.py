@@ -306,6 +306,7 @@ def test_unrelated_edits_staged_files_and_untracked_files_stay(bot: GitRepo) -> 
     assert (bot.read("notes.md"), bot.read("later.py"), bot.read("new.txt")) == ("mine\n", "staged\n", "mine\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("staged", [False, True])
 @pytest.mark.parametrize("edit", [{"config__py": "mine\n"}, {"x___a__py": None}, {"old__py": "mine\n"}])
 def test_an_edit_of_what_the_change_touches_is_refused_by_name(

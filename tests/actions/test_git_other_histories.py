@@ -16,6 +16,8 @@ from watchdog.core.model import JsonObject
 from watchdog.core.protocols import Action
 from watchdog.core.target import Target
 
+pytestmark = pytest.mark.slow
+
 CONFIG = "".join(f"SETTING_{n} = {n}\n" for n in range(40))
 BAD = CONFIG.replace("SETTING_20 = 20\n", "SETTING_20 = 666\n")
 

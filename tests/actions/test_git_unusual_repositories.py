@@ -17,6 +17,8 @@ from watchdog.core.model import JsonObject
 from watchdog.core.protocols import CompletedStep
 from watchdog.core.target import Target
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def bot(tmp_path: Path) -> GitRepo:

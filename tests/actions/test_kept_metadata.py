@@ -19,6 +19,8 @@ from watchdog.core.target import Target
 from watchdog.host import file_metadata, file_state, posix_acl
 from watchdog.rollback.undo import UndoStep
 
+pytestmark = pytest.mark.slow
+
 BOT_USER = 12_345
 LIST = pack_acl(
     (USER_OBJ, 6, NOBODY), (USER, 6, BOT_USER), (GROUP_OBJ, 0, NOBODY), (MASK, 6, NOBODY), (OTHER, 0, NOBODY)

@@ -79,6 +79,7 @@ def stop(folder: Path, **more: Any) -> str:
 # The bot next door
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [-3_600, 0, 3_600])
 @pytest.mark.parametrize("verb", ["stop", "restart"])
 def test_a_stale_number_that_the_bot_next_door_has_got_is_not_the_bot(
@@ -360,6 +361,7 @@ def test_a_bot_with_more_arguments_than_are_said_is_never_taken_for_gone(folder:
     assert is_alive(bot.pid)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrapper", [("nohup", "sh", "-c"), ("sh", "-c")])
 def test_a_bot_within_a_wrapper_is_found(folder: Path, start: Start, wrapper: tuple[str, ...]) -> None:
     text = f"{sys.executable} bot.py; true"

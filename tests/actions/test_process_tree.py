@@ -25,6 +25,8 @@ from watchdog.host import process_table, process_tree
 from watchdog.host.bot_identity import BotPlace
 from watchdog.host.bot_process import describe_all
 
+pytestmark = pytest.mark.slow
+
 SLEEP = "import time\ntime.sleep(600)\n"
 NOTE = "import os\nopen('begun', 'a').write(f'{os.getpid()}\\n')\n"
 CHILD = NOTE + SLEEP

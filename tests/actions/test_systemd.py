@@ -97,6 +97,7 @@ def test_a_restart_is_done_when_the_unit_runs_with_another_invocation(fake_syste
     assert fake_systemctl.calls() == ["restart bot.service"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("verb", "facts", "state"),
     [

@@ -55,6 +55,7 @@ def refusal(name: str, content: str, value: Value, flag: str = "A") -> str | Non
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "old", "kind", "value", "fits"), CASES)
 def test_a_value_takes_the_place_of_one_of_its_own_type_only(
     name: str, old: Value, kind: str, value: Value, fits: bool

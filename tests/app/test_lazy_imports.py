@@ -48,6 +48,7 @@ def imported_modules(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     return set(subprocess.run(argv, capture_output=True, text=True, timeout=180, check=True).stdout.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("client", ["slack_sdk", "telegram", "httpx", "requests"])
 def test_the_daemon_without_chat_imports_no_chat_client(imported_modules: set[str], client: str) -> None:
     assert client not in imported_modules

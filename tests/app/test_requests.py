@@ -462,3 +462,65 @@ def test_who_resumes_where_nothing_stands_is_told_of_nothing(tmp_path: Path) -> 
     harness.requests = RequestHandler(harness.pipeline, harness.journal)
 
     assert answer_request(harness, "resume", target="bot") == (True, "bot resumed; its rules are judged anew")
+
+
+# ─ the next level, and a halt ─
+
+
+def test_the_next_level_is_begun_of_a_repair_that_tries_one_and_once(harness: PipelineHarness) -> None:
+    assert answer_request(harness, "next", run=7) == (False, "there is no plan run 7")
+    harness.rounds(5, **BAD_VALUES)
+    (run,) = harness.runs
+    assert answer_request(harness, "next", run=run.id) == (False, f"run {run.id} (ladder queued) tries no level now")
+    with harness.journal.transaction() as tx:
+        tx.runs.update_run(run.id, status="running")
+
+    assert answer_request(harness, "next", run=run.id, level=1) == (
+        False,
+        f"run {run.id} (ladder) is at level feature by now: nothing changed",
+    )
+    title = "ladder gives level feature up for version"
+    assert answer_request(harness, "next", run=run.id) == (True, f"run {run.id}: {title}")
+    assert answer_request(harness, "next", run=run.id) == (
+        False,
+        f"run {run.id} (ladder) gives level feature up already",
+    )
+    assert f"{title}: ann: migration" in event_texts(harness)
+    with harness.journal.transaction() as tx:
+        tx.runs.update_run(run.id, level=1)
+    assert answer_request(harness, "next", run=run.id)[1].startswith(f"run {run.id} (ladder) is at its last level")
+
+
+def test_a_target_is_halted_by_its_halt_once(harness: PipelineHarness) -> None:
+    assert answer_request(harness, "halt", target="bto") == (False, "there is no target 'bto' — did you mean bot?")
+    assert answer_request(harness, "halt", target="bot") == (True, "1")
+    assert answer_request(harness, "halt", target="bot") == (True, "1")
+    assert [run.plan for run in harness.runs] == ["halt"]
+
+
+def test_of_several_halts_a_person_says_which(tmp_path: Path) -> None:
+    text = (
+        RULES_YAML.replace("  halt:\n", "  freeze:\n")
+        .replace("plan: halt}", "plan: freeze}")
+        .replace("exhausted: halt", "exhausted: freeze")
+    )
+    harness = PipelineHarness(tmp_path, text)
+    assert answer_request(harness, "halt", target="bot") == (True, "1")
+    assert harness.runs[0].plan == "freeze"
+    harness.journal.close()
+
+
+def test_a_request_that_breaks_half_way_leaves_nothing_but_its_answer(
+    harness: PipelineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("oh")
+
+    monkeypatch.setattr(harness.pipeline.incident_manager, "queue_run", broken)
+    answers: list[tuple[bool, str]] = []
+    request = Request(1, harness.now, "rollback", {"plan": "halt", "target": "bot"}, "ann")
+    harness.requests.answer(request, harness.now, lambda _, ok, text: answers.append((ok, text)))
+
+    assert answers == [(False, "internal error: RuntimeError('oh')")]
+    assert harness.message_titles() == []
+    assert harness.runs == []

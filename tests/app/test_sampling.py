@@ -533,6 +533,7 @@ def test_what_is_delivered_before_the_end_is_kept_and_of_a_source_that_is_taken_
     }
 
 
+@pytest.mark.slow
 def test_a_flood_of_deliveries_costs_no_memory_no_count_and_nobody_else_s_turn(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

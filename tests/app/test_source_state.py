@@ -86,6 +86,7 @@ class Life:
         self.buffer.mark_written(batch)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(["lines", "half", "read", "read", "flush", "crash", "collect and crash"]), max_size=40))
 def test_whatever_happens_in_whatever_order_each_line_counts_once(acts: list[str]) -> None:

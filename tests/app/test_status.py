@@ -13,10 +13,13 @@ import pytest
 from tests.support.pipeline_harness import MINUTE, RULES_YAML, START, PipelineHarness
 from watchdog.app.status import build_status
 from watchdog.cli import status
+from watchdog.cli.command_line import main
 from watchdog.core.model import Message
+from watchdog.notifiers import SlackNotifier
+from watchdog.pictures import plots
 from watchdog.rollback.standing import StandingChange
 from watchdog.web.status_page import render_status_page
-from watchdog.web.status_rows import format_time
+from watchdog.web.status_rows import build_status_rows, format_time
 
 
 def get_status(harness: PipelineHarness, standing: Sequence[StandingChange] = ()) -> Any:
@@ -260,3 +263,22 @@ def test_an_incident_says_which_messages_did_not_arrive(
         ("chat", True),
         ("chat", False),
     ]
+
+
+def test_that_messages_go_out_without_pictures_is_a_line_and_no_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(plots, "find_spec", lambda _: None)
+    monkeypatch.setattr(SlackNotifier, "shows_pictures", True, raising=False)
+    harness = PipelineHarness(tmp_path)
+    harness.round()
+
+    lines = [line for line in print_status(harness, monkeypatch, capsys) if "without pictures" in line]
+
+    assert len(lines) == 1
+    assert "pip install matplotlib" in lines[0]
+    assert [row.state for row in build_status_rows(get_status(harness)) if "without pictures" in row.text] == ["none"]
+
+    assert main(["check", str(harness.folder)]) == 0
+    (note,) = [line for line in capsys.readouterr().out.splitlines() if "without pictures" in line]
+    assert note.startswith("note: ")

@@ -100,10 +100,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from watchdog.core.model import ConnectionModel, FilePath, Message, Severity
+from watchdog.core.model import FilePath, Message, Severity
+from watchdog.notifiers.channel import Channel
 
 
-class TextFileNotifier(ConnectionModel):
+class TextFileNotifier(Channel):
     """A line each."""
 
     type: Literal["text_file"]

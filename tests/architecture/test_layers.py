@@ -16,11 +16,11 @@ LAYERS = [
     {"core"},
     {"host"},
     {"net", "tsdb"},
-    {"documents", "journal", "promql"},
+    {"documents", "journal", "pictures", "promql"},
     {"actions", "notifiers", "rules", "sources"},
     {"plans", "prometheus_rules"},
     {"config"},
-    {"pipeline", "rollback"},
+    {"chat", "pipeline", "rollback"},
     {"offline"},
     {"worker"},
     {"web"},
@@ -30,7 +30,15 @@ LAYERS = [
 ]
 LAYER_OF = {package: number for number, packages in enumerate(LAYERS) for package in packages}
 FILES = sorted(PACKAGE.rglob("*.py"))
-STANDALONE_PROGRAMS = {"detach.py", "server.py", "broker.py", "allowed.py", "query_worker.py", "__main__.py"}
+STANDALONE_PROGRAMS = {
+    "detach.py",
+    "server.py",
+    "broker.py",
+    "allowed.py",
+    "query_worker.py",
+    "drawing_worker.py",
+    "__main__.py",
+}
 """Run as processes of their own, between us and a bot; they have no caller to return to."""
 MAY_READ_CLOCKS = {"app", "cli", "offline/demo.py"}
 MAY_SPEAK_SQL = {

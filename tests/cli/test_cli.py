@@ -37,6 +37,7 @@ def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> No
         assert re.search(rf"^    {command}\s", text, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_wrong_usage_ends_with_two() -> None:
     assert run_cli("walk").returncode == 2
 
@@ -83,6 +84,7 @@ def test_a_file_of_kpis_alone_is_well(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "well: 1 KPI" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_missing_configuration_is_one_line_and_no_traceback(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -96,6 +98,7 @@ def test_a_missing_configuration_is_one_line_and_no_traceback(
         assert ("nowhere" in said, "Traceback" in said) == (True, False)
 
 
+@pytest.mark.slow
 def test_status_without_a_daemon_says_so(tmp_path: Path) -> None:
     (tmp_path / "watchdog.yaml").write_text('web: {listen: "127.0.0.1:9"}\nstate: state\n')
 

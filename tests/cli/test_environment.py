@@ -86,6 +86,7 @@ def run_apart(*words: str) -> subprocess.CompletedProcess[str]:
         ("ack", "1", "--note", "looking"),
         ("undo", "1", "--yes"),
         ("abort", "bot"),
+        ("next", "7"),
     ],
 )
 def test_what_a_person_says_needs_no_token_of_a_chat(folder: Path, words: tuple[str, ...]) -> None:

@@ -58,6 +58,7 @@ def test_a_command_imports_its_own_module_and_no_other_command(argv: tuple[str, 
     assert imported_modules(*argv) - {"command_line", "arguments", "output", "environment"} == modules
 
 
+@pytest.mark.slow
 def test_help_imports_all_of_them() -> None:
     assert imported_modules("--help") >= set(COMMANDS.values())
 

@@ -36,7 +36,11 @@ for found in pkgutil.walk_packages(watchdog.__path__, "watchdog."):
             print(found.name, error.name)
 print("all of them")
 """
-OF_AN_EXTRA = [("watchdog.notifiers.telegram_client", "httpx")]
+OF_AN_EXTRA = [
+    ("watchdog.notifiers.apprise_client", "apprise"),
+    *((f"watchdog.notifiers.slack_{part}", "slack_sdk") for part in ("client", "socket", "websocket")),
+    *((f"watchdog.notifiers.telegram_{part}", "httpx") for part in ("client", "polling")),
+]
 """What is imported where that is used, with what it then lacks."""
 ZONE = """\
 from watchdog.core.schedule import parse_zone
@@ -83,6 +87,7 @@ def test_the_guard_hides_what_an_extra_brings() -> None:
     assert not {"watchdog", "pydantic", "numpy", "requests", "tzdata", "yaml", "re2"} & set(blocked)
 
 
+@pytest.mark.slow
 def test_every_module_is_there_without_an_extra() -> None:
     done = run(EVERY_MODULE)
 
@@ -143,6 +148,7 @@ def test_a_real_environment_without_an_extra_has_all_that_every_command_needs(
     assert "exit 0 check" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("argv", "package"), [(["query", "x", "--png", "x.png"], "matplotlib")])
 def test_what_an_extra_would_bring_is_told_by_name_with_the_line_that_brings_it(
     folder: Path,  # noqa: F811
@@ -156,6 +162,7 @@ def test_what_an_extra_would_bring_is_told_by_name_with_the_line_that_brings_it(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_machine_without_zone_files_is_told_apart_from_a_zone_that_there_is_not() -> None:
     assert run(ZONE, "Europe/Berlin", "Berlin", PYTHONTZPATH="").stdout.splitlines() == [
         "Europe/Berlin",

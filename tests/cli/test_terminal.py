@@ -109,6 +109,7 @@ def test_a_reader_that_goes_away_is_no_error_of_ours(command: str) -> None:
     assert done.stderr in ("0\n", "1\n")  # argparse itself looks away
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&- <&-"])
 def test_streams_that_are_closed_are_no_error(folder: Path, closed: str) -> None:
     line = f"{shlex.quote(sys.executable)} -m watchdog check {folder} {closed}"
@@ -118,6 +119,7 @@ def test_streams_that_are_closed_are_no_error(folder: Path, closed: str) -> None
     assert "Traceback" not in done.stderr + done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_output_that_cannot_be_written_is_said_to_be_so(folder: Path) -> None:
     line = f"{shlex.quote(sys.executable)} -m watchdog check {folder} > /dev/full"

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,8 @@ from hypothesis import strategies as st
 from tests.support.property_settings import examples
 from watchdog.config import load
 from watchdog.documents.problems import ConfigError, Problem
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 MAIN = """\

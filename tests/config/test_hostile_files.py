@@ -36,6 +36,7 @@ HOSTILE_FILES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE_FILES)
 def test_a_hostile_file_gets_a_clear_answer(name: str, tmp_path: Path) -> None:
     text, fragment = HOSTILE_FILES[name]

@@ -90,6 +90,27 @@ def test_of_what_is_told_nobody_knows_how_soon_it_is_told_again(
     assert lint_warnings(write_config, text + "\n", main) == []
 
 
+@pytest.mark.parametrize(
+    ("channel", "key"),
+    [
+        ('{type: telegram, token: "1:abc", chat: -1, answers: true}', "answers"),
+        ("{type: slack, token: xoxb-12345678, app_token: xapp-1234, channel: C0123456}", "app_token"),
+        ("{type: slack, token: xoxb-12345678, app_token_file: file, channel: C0123456}", "app_token_file"),
+        ('{type: telegram, token: "1:abc", chat: -1, answers: false}', None),
+        ('{type: telegram, token: "1:abc", chat: -1}', None),
+    ],
+)
+def test_answers_that_nobody_may_give_are_doubted(channel: str, key: str | None, write_config: WriteConfig) -> None:
+    main = f"channels: {{chat: {channel}}}\nsources: {{bot: {{type: host, every: 1s}}}}\n"
+
+    found = lint_warnings(write_config, "", main)
+
+    said = [f"{key} is for people's answers, and nobody may answer"] if key else []
+    assert [each.what for each in found] == said
+    if "answers: false" not in channel:
+        assert lint_warnings(write_config, "", f"{main}people: {{ann: {{slack: U0123ABCD, telegram: 11}}}}\n") == []
+
+
 def test_without_sources_nothing_is_said_about_their_rhythm(write_config: WriteConfig) -> None:
     text = "rules: [{name: x, kpi: errors, target: bot, warn: {above: 7, for: 500ms}}]\nkpis: {x: {expr: 'a{source=\"y\"}'}}\n"
 

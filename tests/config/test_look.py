@@ -74,11 +74,13 @@ def checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Checked:
 WELL = "0\nwell: 1 rule, 1 KPI, 1 plan, 1 target, 1 source, 1 channel"
 
 
+@pytest.mark.slow
 def test_what_is_there_and_fits_is_well(checked: Checked) -> None:
     assert checked.check("{do: flag, file: config.py, set: {FEATURE_HMM_V2: false}}") == WELL
     assert checked.check("{do: git, revert: hmm-v2-merge}") == WELL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "at", "said"),
     [
@@ -131,6 +133,7 @@ def test_a_program_that_is_to_prove_a_level_is_looked_for_where_it_is_named(chec
     ]
 
 
+@pytest.mark.slow
 def test_a_version_that_is_not_deployed_now_is_a_note(checked: Checked) -> None:
     checked.repo.git("switch", "-q", "-c", "wild")
     checked.repo.commit("wild", wild__py="W = 1\n")
@@ -174,6 +177,7 @@ def test_where_nobody_can_look_that_is_said_once_and_is_no_mistake(checked: Chec
     assert told == WELL.replace("\n", f"\n{note}\n")
 
 
+@pytest.mark.slow
 def test_each_target_that_may_come_to_a_plan_is_looked_at(checked: Checked) -> None:
     beta = GitRepo(checked.folder / "beta")
     beta.commit("one", config__py="FEATURE_HMM_V1 = True\n")
@@ -193,6 +197,7 @@ def test_each_target_that_may_come_to_a_plan_is_looked_at(checked: Checked) -> N
     ]
 
 
+@pytest.mark.slow
 def test_a_plan_is_looked_at_as_it_is_for_each_target(checked: Checked) -> None:
     beta = GitRepo(checked.folder / "beta")
     beta.commit("one", config__py="FEATURE_B = True\n")
@@ -208,6 +213,7 @@ def test_a_plan_is_looked_at_as_it_is_for_each_target(checked: Checked) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_another_mistake_keeps_nobody_from_looking(checked: Checked) -> None:
     told = checked.check_json(
         "{do: git, revert: nonsense}", lambda text: f"{text}  other: {{kind: halt, levels: []}}\n"
@@ -216,6 +222,7 @@ def test_another_mistake_keeps_nobody_from_looking(checked: Checked) -> None:
     assert [each["what"].partition(" ")[0] for each in told["errors"]] == ["target", "levels"]
 
 
+@pytest.mark.slow
 def test_a_switch_word_is_doubted_where_nobody_has_held_it_against_the_file(checked: Checked) -> None:
     step = "{do: flag, file: settings.yaml, set: {mode: off, size: 'no', deep: On}}"
 

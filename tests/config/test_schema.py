@@ -48,7 +48,11 @@ def schema_errors(text: str, kind: FileKind) -> list[str]:
 
 
 def kind_of(text: str) -> FileKind:
-    return "main" if re.search(r"^(sources|channels|web|state|reload|history|remind):", text, re.MULTILINE) else "rules"
+    return (
+        "main"
+        if re.search(r"^(sources|channels|people|web|state|reload|history|remind):", text, re.MULTILINE)
+        else "rules"
+    )
 
 
 def docs_blocks() -> Iterator[Any]:
@@ -61,6 +65,7 @@ def docs_blocks() -> Iterator[Any]:
         yield pytest.param(path.read_text(), id=path.name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SCHEMA_FILES)
 def test_the_schemas_in_the_docs_are_what_the_models_say(kind: FileKind) -> None:
     assert json.loads(SCHEMA_FILES[kind].read_text()) == json_schema(kind), "the models have changed: say `make schema`"
@@ -92,6 +97,7 @@ def test_every_section_of_a_file_is_known() -> None:
     assert set(json_schema("main")["properties"]) == set(MAIN_KEYS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", list(docs_blocks()))
 def test_what_is_shipped_and_what_the_docs_show_is_accepted(text: str) -> None:
     assert schema_errors(text, kind_of(text)) == []
@@ -133,6 +139,7 @@ SCHEMA_DETECTABLE = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "name", "fragment", "text"),
     [pytest.param(*case, id=case[1]) for case in CASES if any(sign in case[2] for sign in SCHEMA_DETECTABLE)],
@@ -149,6 +156,7 @@ def test_mistakes_that_a_schema_can_know_are_rejected(file: str, name: str, frag
     assert schema_errors(text.replace("»", ""), "main" if file == "watchdog.yaml" else "rules")
 
 
+@pytest.mark.slow
 def test_limits_durations_and_patience_are_told_from_other_text() -> None:
     rule = "rules: [{{name: x, kpi: x, warn: {{above: {}, for: {}}}}}]\n"
     for limit in (

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.harness import wait_until
-from tests.support.fake_chats import FakeSlack, FakeTelegram, Request, Response, telegram_error
+from tests.support.fake_chats import FakeSlack, FakeTelegram, Json, Request, Response, telegram_error
 from tests.support.ports import free_port
 
 MAIN = """\
@@ -42,13 +42,18 @@ class PickyTelegram(FakeTelegram):
     def __init__(self) -> None:
         super().__init__()
         self.tried: list[str] = []
+        self.echo: Json = {}
+        """Fields of each answer that are not as Telegram has them."""
 
     def respond(self, request: Request) -> Response:
         text = request.body.decode()
         self.tried.append(text)
         if self.refusal is not None and self.refusal[0] in text:
             return self.refusal[1]
-        return super().respond(request)
+        answer = super().respond(request)
+        if self.echo and isinstance(answer.body, dict) and isinstance(result := answer.body.get("result"), dict):
+            return answer._replace(body=answer.body | {"result": result | self.echo})
+        return answer
 
 
 class Watchdog:
@@ -123,8 +128,8 @@ def test_a_chat_that_wants_to_be_left_alone_for_hours_gets_what_is_critical(watc
     wait_until(lambda: any("x+5" in text for text in watchdog.telegram.tried), "the warning was tried")
     watchdog.show(x=9, y=9)
 
-    wait_until(lambda: watchdog.told("high tripped") == (1, 1), "the same incident's")
-    wait_until(lambda: watchdog.told("why tripped") == (1, 1), "another's")
+    wait_until(lambda: watchdog.told("x 9 above 7") == (1, 1), "the same incident's")
+    wait_until(lambda: watchdog.told("y 9 above 5") == (1, 1), "another's")
     assert watchdog.process is not None
     assert watchdog.process.poll() is None
 
@@ -133,23 +138,52 @@ def test_after_the_address_is_corrected_the_open_incident_is_told_in_one_message
     watchdog: Watchdog,
 ) -> None:
     watchdog.configure(-1)
-    migrated = telegram_error(400, "Bad Request: group chat was upgraded", migrate_to_chat_id=-1001234)
-    watchdog.telegram.refusal = "chat_id=-1&", migrated
     watchdog.start()
     watchdog.show(x=5, y=1)
     wait_until(lambda: watchdog.told("channel telegram does not deliver") == (0, 1), "told elsewhere")
     watchdog.show(x=9, y=1)
-    wait_until(lambda: len(watchdog.telegram.tried) >= 2 and watchdog.told("x 9 is above 7") == (0, 1), "refused, too")
+    wait_until(lambda: len(watchdog.telegram.tried) >= 2 and watchdog.told("x 9 above 7") == (0, 1), "refused, too")
     shown = wait_until(lambda: [line for line in watchdog.run("status").splitlines() if line.startswith("channel")])
-    assert "the group became a supergroup: say chat: -1001234" in shown[0]
+    assert "chat not found — check chat" in shown[0]
     assert "refused by channel telegram" in watchdog.run("incidents", "1")
     watchdog.kill()
     watchdog.start()
     watchdog.configure(watchdog.telegram.chat_id)
 
-    wait_until(lambda: watchdog.told("high fires (incident 1)") == (1, 0), "the present state")
+    wait_until(lambda: watchdog.told("x 9 above 7") == (1, 1), "the present state")
     wait_until(lambda: watchdog.told("channel telegram delivers again") == (0, 1), "and that it is cured")
     assert len(watchdog.telegram.messages) == 1
+
+
+def test_a_group_that_became_a_supergroup_hears_at_once_and_all_are_told_its_number_once_over_a_kill(
+    watchdog: Watchdog,
+) -> None:
+    watchdog.configure(-4711)
+    watchdog.telegram.former_chats[-4711] = watchdog.telegram.chat_id
+    watchdog.start()
+    watchdog.show(x=9, y=1)
+    wait_until(lambda: watchdog.told("x 9 above 7") == (1, 1), "as if nothing had happened")
+    notice = f"channel telegram: the group -4711 became the supergroup {watchdog.telegram.chat_id}"
+    wait_until(lambda: watchdog.told(notice) == (1, 1), "with its number")
+    wait_until(lambda: "unsent" not in watchdog.run("status"), "it is written down")
+    watchdog.kill()
+    watchdog.start()
+    watchdog.show(x=1, y=1)
+    wait_until(lambda: watchdog.told("closed after") == (1, 1), "by another process")
+
+    assert watchdog.told(f"say chat: {watchdog.telegram.chat_id}") == (1, 1)
+
+
+def test_what_telegram_says_is_ok_is_sent_once_whatever_else_its_answer_holds(watchdog: Watchdog) -> None:
+    watchdog.telegram.echo = {"link_preview_options": '{"is_disabled": true}', "chat": None, "date": "now"}
+    watchdog.start()
+    watchdog.show(x=9, y=1)
+    wait_until(lambda: watchdog.told("x 9 above 7") == (1, 1), "it trips")
+    watchdog.show(x=1, y=1)
+    wait_until(lambda: watchdog.told("closed after") == (1, 1), "and ends")
+
+    assert (len(watchdog.telegram.messages), len(watchdog.slack.messages)) == (2, 2)
+    assert "will try again" not in watchdog.log()
 
 
 def test_what_fires_at_the_end_of_a_silence_is_told_exactly_once_over_a_kill(watchdog: Watchdog) -> None:
@@ -158,13 +192,13 @@ def test_what_fires_at_the_end_of_a_silence_is_told_exactly_once_over_a_kill(wat
     watchdog.show(x=9, y=1)
     wait_until(lambda: "tripped" in watchdog.log(), "it trips")
     watchdog.kill()
-    assert watchdog.told("high tripped") == (0, 0)
+    assert watchdog.told("x 9") == (0, 0)
     watchdog.start()
-    wait_until(lambda: watchdog.told("still fires after its silence") == (1, 1), "its end")
+    wait_until(lambda: watchdog.told("silence on high ended: its time is over") == (1, 1), "its end")
     wait_until(lambda: '"undelivered": []' in watchdog.run("incidents", "1", "--json"), "it is written down")
     watchdog.kill()
     watchdog.start()
     watchdog.show(x=1, y=1)
     wait_until(lambda: watchdog.told("closed after") == (1, 1), "the end of the incident")
 
-    assert watchdog.told("still fires after its silence") == (1, 1)
+    assert watchdog.told("silence on high ended: its time is over") == (1, 1)

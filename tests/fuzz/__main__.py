@@ -20,6 +20,7 @@ NAMES = (
     "flags",
     "web",
     "answers",
+    "chat",
     "json_documents",
     "pushed",
     "statsd",

@@ -21,6 +21,7 @@ from unittest.mock import patch
 import numpy as np
 
 from tests.fuzz import seeds
+from tests.fuzz.chat_targets import chat_seeds, read_chat
 from tests.fuzz.source_targets import (
     NOW,
     follow_json_lines,
@@ -335,4 +336,5 @@ TARGETS = {
     "jsonl": Target(follow_json_lines, seeds.json_lines),
     "log": Target(follow_log, seeds.log),
     "textfile": Target(read_textfiles, seeds.textfiles),
+    "chat": Target(read_chat, chat_seeds),
 }

@@ -49,6 +49,7 @@ def changed(draw: st.DrawFn, name: str) -> bytes:
     return bytes(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_changes_of_them_break_nothing(name: str) -> None:
     @settings(max_examples=examples(100), deadline=None)

@@ -81,6 +81,7 @@ def test_within_its_folders_it_works_as_before(places: Path, act: Callable[[], o
     assert refused_within(places, act) == "done"
 
 
+@pytest.mark.slow
 @needs_landlock
 @pytest.mark.parametrize(
     "act",

@@ -178,6 +178,7 @@ def test_a_file_that_is_nothing_but_a_hole_holds_no_line_yet(tmp_path: Path) -> 
     assert list(read_new_lines(str(bot.path), state, 1 << 22)) == [b"line 1", b"line 2"]
 
 
+@pytest.mark.slow
 def test_hundreds_of_files_that_were_slept_through_are_caught_up_with_however_little_time_a_look_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

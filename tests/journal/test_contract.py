@@ -14,11 +14,13 @@ from typing import Protocol
 
 import pytest
 
+from watchdog.core.chat import ChatEvent
 from watchdog.core.model import Message
 from watchdog.journal import open_journal
 from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.lock import StateLock
 from watchdog.journal.storage import Journal, Transaction
+from watchdog.journal.summaries import SummaryRecord
 
 NOW = 1_700_000_000_000
 
@@ -205,6 +207,7 @@ def commit_and_die(kind: type[Implementation], folder: Path, defer_sync: bool) -
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", IMPLEMENTATIONS, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("defer_sync", [False, True], ids=["waiting for the disk", "deferred"])
 def test_what_was_committed_survives_kill_9_and_nothing_else_does(
@@ -355,6 +358,35 @@ def test_what_still_runs_moves_along_with_a_clock_that_is_set_and_what_is_over_s
     assert journal.timeline.list_events_after(0)[-1].t == NOW - 10
 
 
+@pytest.mark.parametrize("step", [-30 * 86_400_000, -3_600_000, 3_600_000])
+def test_the_last_summary_moves_along_with_a_clock_that_is_set(journal: Journal, step: int) -> None:
+    with journal.transaction() as tx:
+        tx.summaries.save_last("daily", SummaryRecord(NOW - 10, NOW - 5))
+        tx.summaries.save_last("weekly", SummaryRecord(NOW - 20, None))
+        tx.follow_clock_step(step, NOW, 0)
+
+    assert journal.summaries.find_last("daily") == (NOW - 10 + step, NOW - 5 + step)
+    assert journal.summaries.find_last("weekly") == (NOW - 20 + step, None)
+
+
+def test_a_summary_that_a_wrong_clock_has_told_in_the_time_to_come_was_told_just_now(journal: Journal) -> None:
+    with journal.transaction() as tx:
+        tx.summaries.save_last("daily", SummaryRecord(NOW + 10**10, NOW + 10**10))
+        tx.handle_clock_jump(NOW)
+
+    assert journal.summaries.find_last("daily") == (NOW, NOW)
+    assert journal.summaries.find_last("weekly") is None
+
+
+def test_incidents_of_a_time_are_those_that_touch_it(journal: Journal) -> None:
+    with journal.transaction() as tx:
+        numbers = [tx.incidents.open_incident(f"bot{n}", "crit", "x", NOW - n) for n in range(4)]
+        tx.incidents.close_incident(numbers[2], NOW - 1)
+        tx.incidents.close_incident(numbers[3], NOW - 2)
+
+    assert [one.id for one in journal.incidents.list_incidents_since(NOW - 1)] == numbers[:3]
+
+
 def test_a_name_that_is_no_utf8_stops_no_transaction_and_stays_what_it_is_in_json(journal: Journal) -> None:
     name = os.fsdecode(b"caf\xe9.json")
 
@@ -365,3 +397,93 @@ def test_a_name_that_is_no_utf8_stops_no_transaction_and_stays_what_it_is_in_jso
     (event,) = journal.timeline.list_events_after(0)
     assert event.text == r"caf\udce9.json was put back"
     assert [request.args for request in journal.requests.list_unanswered()] == [{"file": name}]
+
+
+def test_what_is_said_is_kept_once_and_a_question_is_open_until_it_is_used_or_too_late(journal: Journal) -> None:
+    event = ChatEvent("k1", "11", "Ann", "-1", "ack 1", NOW)
+    with journal.transaction() as tx:
+        number = tx.chat.add_event("chat", event, "ann", NOW)
+        assert tx.chat.add_event("chat", event, "ann", NOW) is None
+        assert tx.chat.add_event("other", event, "ann", NOW) is not None
+        first = tx.chat.add_confirmation("chat", "ann", "resume", {"target": "bot"}, NOW + 10, NOW)
+        second = tx.chat.add_confirmation("chat", "bob", "resume", {"target": "bot"}, NOW + 20, NOW)
+    assert number is not None
+    assert journal.chat.is_known("chat", "k1")
+    assert [one.id for one in journal.chat.list_open_confirmations(NOW + 10)] == [first, second]
+    assert [one.id for one in journal.chat.list_open_confirmations(NOW + 11)] == [second]
+
+    with journal.transaction() as tx:
+        tx.chat.use_confirmation(second, "bob", NOW)
+        tx.chat.answer_event(number, "done", NOW)
+    assert journal.chat.list_open_confirmations(NOW + 11) == []
+    assert [record.channel for record in journal.chat.list_unanswered()] == ["other"]
+
+
+def test_it_is_known_which_channels_were_written_to_since(journal: Journal) -> None:
+    assert journal.messages.last_message_id() == 0
+    with journal.transaction() as tx:
+        tx.messages.enqueue(Message("info", "first"), ["chat"], NOW)
+        newest = journal.messages.last_message_id()
+        tx.messages.enqueue(Message("info", "second"), ["pager", "other"], NOW)
+        assert journal.messages.list_channels_after(newest) == {"pager", "other"}
+    assert journal.messages.list_channels_after(0) == {"chat", "pager", "other"}
+
+
+# ─ first messages of incidents ─
+
+
+def test_whatever_is_written_is_seen_by_the_count_of_changes_and_reading_is_not(journal: Journal) -> None:
+    before = journal.changes
+    journal.incidents.list_incidents()
+    journal.probe()
+    assert journal.changes == before
+
+    write(journal, "one")
+    assert journal.changes > before
+
+
+def test_the_first_message_that_arrived_is_found_with_what_stays_of_it(journal: Journal) -> None:
+    with journal.transaction() as tx:
+        incident = tx.incidents.open_incident("bot", "crit", "x", NOW)
+        first = Message("crit", "tripped", ("12 %",), incident, about=("words", "place"))
+        tx.messages.enqueue(first, ["chat", "mail"], NOW)
+        tx.messages.enqueue(Message("warn", "level 2", (), incident), ["chat"], NOW)
+    assert journal.messages.find_first_sent("chat", incident) is None
+    assert journal.messages.find_about("chat", incident) == ("words", "place")
+    assert journal.messages.find_about("pager", incident) is None
+
+    (one,) = [each for each in journal.messages.due(NOW, "chat") if each.message.title == "tripped"]
+    with journal.transaction() as tx:
+        tx.messages.mark_sent(one.id, "17.1", NOW)
+    found = journal.messages.find_first_sent("chat", incident)
+    assert found is not None
+    assert (found[0], found[1].title, found[1].about) == ("17.1", "tripped", ("words", "place"))
+    assert journal.messages.find_first_sent("mail", incident) is None
+
+
+def test_a_head_that_was_refused_is_tried_again_while_its_incident_is_open_and_one_that_is_over_is_not(
+    journal: Journal,
+) -> None:
+    with journal.transaction() as tx:
+        refused, over, closed = (tx.incidents.open_incident(name, "crit", "x", NOW) for name in ("a", "b", "c"))
+        for incident in (refused, over, closed):
+            tx.heads.begin_head("chat", incident, NOW)
+        tx.heads.end_head("chat", refused, "gone")
+        tx.heads.note_edit("chat", over, "shown", NOW, final=True)
+        tx.heads.end_head("chat", closed, "gone")
+        tx.incidents.close_incident(closed, NOW)
+    assert journal.heads.list_heads() == []
+
+    with journal.transaction() as tx:
+        tx.heads.retry_heads("mail", NOW)
+    assert journal.heads.list_heads() == []
+    with journal.transaction() as tx:
+        tx.heads.retry_heads(None, NOW)
+    assert [head.incident for head in journal.heads.list_heads("chat")] == [refused]
+
+
+def test_until_when_a_channel_asked_to_be_left_alone_is_known(journal: Journal) -> None:
+    assert journal.messages.paused_until("chat") == 0
+    with journal.transaction() as tx:
+        tx.messages.pause_channel("chat", NOW + 5_000, NOW, NOW)
+    assert journal.messages.paused_until("chat") == NOW + 5_000

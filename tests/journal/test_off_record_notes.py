@@ -158,6 +158,7 @@ BREAK: dict[str, Callable[[Path], None]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", BREAK)
 def test_a_note_that_is_damaged_stays_and_keeps_nothing_else_from_being_taken_in(
     what: str, journal: Journal, state: Path, caplog: pytest.LogCaptureFixture

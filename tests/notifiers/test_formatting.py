@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from watchdog.core.model import Message, Severity
-from watchdog.notifiers import slack, telegram
+from watchdog.notifiers import slack_layout, telegram_layout
 from watchdog.notifiers.text import title_line, truncate, utf16_length
 
 
@@ -40,7 +40,7 @@ messages = st.builds(
 @settings(max_examples=60, deadline=None)
 @given(messages)
 def test_every_message_fits_slack_which_finds_no_markup_in_it(message: Message) -> None:
-    body = slack.render_message(message)
+    body = slack_layout.render_message(message)
 
     (section,) = body["blocks"][0]["elements"]
     shown = "".join(element["text"] for element in section["elements"])
@@ -55,7 +55,7 @@ def test_every_message_fits_slack_which_finds_no_markup_in_it(message: Message) 
 @settings(max_examples=60, deadline=None)
 @given(messages)
 def test_every_message_fits_telegram(message: Message) -> None:
-    title, lines = telegram.render_message(message)
+    title, lines = telegram_layout.render_message(message)
 
     assert 0 < utf16_length(title) <= 300
     assert "\n" not in title

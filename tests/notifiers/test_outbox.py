@@ -441,7 +441,7 @@ def test_after_a_refused_first_message_the_next_one_opens_the_thread(make_outbox
 
 @pytest.fixture
 def short_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("watchdog.notifiers.outbox._SEND_TIMEOUT", 0.02)
+    monkeypatch.setattr("watchdog.notifiers.call.SEND_TIMEOUT", 0.02)
 
 
 def with_running_outbox(harness: OutboxHarness, callback: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -483,6 +483,26 @@ def test_a_slow_channel_does_not_hold_back_another(
     assert slow.titles == ["one", "two", "three"]
 
 
+def test_ever_so_many_hung_channels_hold_back_no_other(make_outbox: Callable[..., OutboxHarness]) -> None:
+    """Not even where each of them hangs in a thread."""
+    hung, fast = {f"hung{n}": HungChannel() for n in range(12)}, FakeChannel()
+    post = make_outbox(**hung, zfast=fast)
+    post.outbox._offload = pool = ThreadOffload(None, "sending")
+    post.post_message("tripped", *hung, "zfast")
+
+    async def act() -> None:
+        await wait_until(lambda: len(fast.sent) == 1 and all(len(one.sent) == 1 for one in hung.values()))
+        post.post_message("halted", "zfast", severity="crit")
+        post.outbox.notify_pending()
+        await wait_until(lambda: len(fast.sent) == 2)
+        for one in hung.values():
+            one.release.set()
+        await wait_until(lambda: not post.unsent())
+
+    with_running_outbox(post, act)
+    pool.close()
+
+
 @pytest.mark.usefixtures("short_deadline")
 def test_a_channel_that_does_not_answer_is_given_up_for_now(
     make_outbox: Callable[..., OutboxHarness], caplog: pytest.LogCaptureFixture
@@ -514,7 +534,7 @@ def test_a_hung_client_costs_one_thread_and_says_so(
             await post.outbox.drain()
         post.clock.now += MINUTE * 5
         await post.outbox.drain()
-        monkeypatch.setattr("watchdog.notifiers.outbox._SEND_TIMEOUT", LONG)
+        monkeypatch.setattr("watchdog.notifiers.call.SEND_TIMEOUT", LONG)
         hung.release.set()
         while post.unsent():
             post.clock.now += MINUTE * 5
@@ -659,3 +679,28 @@ def test_a_journal_that_cannot_be_used_stops_the_outbox_loudly(make_outbox: Call
     asyncio.run(main())
 
     assert chat.titles == ["tripped"]
+
+
+class NoticedChannel(FakeChannel):
+    """Delivers, and wants something put right."""
+
+    notice = "the group -1 became the supergroup -2 — say chat: -2"
+
+
+def test_what_is_to_be_put_right_though_it_delivers_is_told_once_on_all_channels(
+    make_outbox: Callable[..., OutboxHarness],
+) -> None:
+    channels = {"moved": NoticedChannel(), "slack": FakeChannel()}
+    harness = make_outbox(**channels)
+    for title in ("one", "two"):
+        harness.post_message(title, "moved", "slack")
+        harness.drain()
+    harness.journal.close()
+    harness.open(channels)  # another process
+    harness.post_message("three", "moved", "slack")
+    harness.drain()
+
+    notice = "channel moved: the group -1 became the supergroup -2"
+    for channel in channels.values():
+        assert sorted(channel.titles) == sorted(["one", "two", "three", notice])
+    assert [message.lines for message in channels["slack"].sent if message.title == notice] == [("say chat: -2",)]

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from tests.support.fake_chats import CLOSE_CONNECTION, HANG, MESSAGE, FakeSlack
 from watchdog.core.errors import NotifyError
 from watchdog.core.model import Message
-from watchdog.notifiers import SlackNotifier, slack
+from watchdog.notifiers import SlackNotifier, slack, slack_errors, slack_layout
 
 
 def make_bot_channel(server: FakeSlack, **fields: object) -> SlackNotifier:
@@ -53,7 +53,7 @@ def test_a_message_is_laid_out_in_blocks_with_a_fallback_text(slack_server: Fake
 def test_what_slack_would_take_for_markup_stays_text() -> None:
     title = "<!channel> <@U1> *bold* _it_ `code` :tada: > quote"
 
-    body = slack.render_message(Message("warn", title, (title,)))
+    body = slack_layout.render_message(Message("warn", title, (title,)))
 
     assert [element["text"] for element in body["blocks"][0]["elements"][0]["elements"]] == [f"⚠️ {title}", f"\n{title}"]
     assert "<" not in body["text"]
@@ -173,7 +173,7 @@ def test_what_slack_refuses_for_good_says_the_cure(code: str, cure: str, slack_s
     assert len(slack_server.requests) == 1
 
 
-@pytest.mark.parametrize("code", sorted(slack._TRANSIENT_CODES))
+@pytest.mark.parametrize("code", sorted(slack_errors.TRANSIENT_CODES))
 def test_trouble_on_slacks_side_is_tried_again(code: str, slack_server: FakeSlack) -> None:
     slack_server.queue_response(200, {"ok": False, "error": code})
 

@@ -112,12 +112,6 @@ def test_a_chat_may_be_a_name(telegram_server: FakeTelegram) -> None:
         (404, "Not Found", {}, "ask @BotFather"),
         (403, "Forbidden: bot was kicked from the supergroup chat", {}, "add it to the chat again"),
         (400, "Bad Request: chat not found", {}, "add the bot to it"),
-        (
-            400,
-            "Bad Request: group chat was upgraded to a supergroup chat",
-            {"migrate_to_chat_id": -100987},
-            "say chat: -100987",
-        ),
         (400, "Bad Request: TOPIC_CLOSED", {}, "TOPIC_CLOSED — check chat"),
         (409, "Conflict", {}, "HTTP 409"),
     ],
@@ -143,7 +137,7 @@ def test_a_rate_limit_says_when_to_come_back(telegram_server: FakeTelegram) -> N
 
 
 @pytest.mark.parametrize(
-    "body", ["<html>sign in</html>", "[1]", "null", b"\xff\xfe", '{"ok": true}', '{"ok": true, "result": 7}']
+    "body", ["<html>sign in</html>", "[1]", "null", b"\xff\xfe", '{"ok": false}', '{"result": {"message_id": 7}}']
 )
 def test_an_answer_that_is_not_telegrams_is_tried_again(body: str | bytes, telegram_server: FakeTelegram) -> None:
     telegram_server.queue_response(200, body)

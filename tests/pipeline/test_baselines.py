@@ -68,6 +68,7 @@ def test_a_baseline_is_learned_and_until_then_the_ceiling_counts(harness: Pipeli
     assert harness.is_firing("slow")
 
 
+@pytest.mark.slow
 def test_what_is_learned_is_frozen_while_something_fires_a_plan_works_or_the_target_is_latched(
     harness: PipelineHarness,
 ) -> None:

@@ -15,6 +15,8 @@ from watchdog.rules.judge import MAX_LABEL_SETS
 from watchdog.rules.state_machine import MachineState, advance
 from watchdog.sources.series_limits import ALL_METRICS, Cut
 
+pytestmark = pytest.mark.slow
+
 RULES = """
 targets: {bot: {}}
 kpis:

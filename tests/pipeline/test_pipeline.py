@@ -11,7 +11,7 @@ import pytest
 from tests.support.pipeline_harness import MINUTE, RULES_YAML, SECOND, PipelineHarness
 from watchdog.core.model import Message, Millis
 from watchdog.journal.errors import JournalUnavailableError
-from watchdog.journal.messages import SqlMessageWriter
+from watchdog.journal.message_writer import SqlMessageWriter
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from tests.support.pipeline_harness import MAIN_YAML, SECOND, PipelineHarness
 from watchdog.core.model import Labels
 from watchdog.rollback.runner import RollbackRunner
 
+pytestmark = pytest.mark.slow
+
 RULES = """\
 targets: {bot: {repo: REPO, cooldown: 1s, settling: 0s}}
 kpis: {x: {expr: x}}

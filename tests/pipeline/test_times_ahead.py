@@ -39,6 +39,7 @@ def outcomes(harness: PipelineHarness) -> dict[str, set[tuple[str, str]]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ahead", "said"),
     [

@@ -143,6 +143,7 @@ def evaluate_bits(
     return said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(EXPRESSIONS)), ids=EXPRESSIONS)
 def test_chunks_order_and_company_change_nothing(number: int) -> None:
     @PER_EXPRESSION_SETTINGS

@@ -127,6 +127,7 @@ def answer_at(result: QueryResult, i: int) -> list[object]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", FUNCTIONS)
 def test_many_times_are_answered_like_one(text: str) -> None:
     @settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.too_slow])

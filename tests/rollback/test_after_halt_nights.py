@@ -102,6 +102,7 @@ def assert_what_must_hold(harness: SafeHarness) -> None:
         )
 
 
+@pytest.mark.slow
 @settings(
     max_examples=examples(40),
     deadline=None,

@@ -21,6 +21,8 @@ from tests.rollback.harness import (
 )
 from watchdog.journal.runs import SqlRunWriter, Step
 
+pytestmark = pytest.mark.slow
+
 # ─ a death at any point ─
 
 

@@ -148,6 +148,7 @@ class PropertyHarness(PipelineHarness):
         return ""
 
 
+@pytest.mark.slow
 @settings(
     max_examples=examples(40),
     deadline=None,

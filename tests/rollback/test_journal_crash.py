@@ -154,6 +154,7 @@ def test_the_second_level_helps_when_the_first_does_not(harness: JournalCrashHar
     ]
 
 
+@pytest.mark.slow
 def test_a_crash_at_any_commit_changes_nothing_about_the_end(tmp_path: Path) -> None:
     (tmp_path / "whole").mkdir()
     (tmp_path / "whole" / "config.py").write_text(CONFIG_PY)

@@ -15,6 +15,8 @@ from watchdog.core.target import Target
 from watchdog.journal import backups
 from watchdog.journal.serialization import to_json
 
+pytestmark = pytest.mark.slow
+
 V2 = b"# v2\r\nTRADING = True\nFEATURE = True\nMODEL = 2   # fitted by hand\n"
 REVERT_STEP = {"do": "git", "revert": "v2-merge"}
 

@@ -395,6 +395,7 @@ async def disrupt(
 HOUR = 3_600_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [[-HOUR], [-20_000], [-1_000], [20_000], [HOUR], [30 * 24 * HOUR], [HOUR, -2 * HOUR]])
 def test_setting_the_clock_changes_nothing_of_a_verify(harness: RollbackHarness, steps: list[int]) -> None:
     """What is `quiet` and `give_up` on the way to a proof takes as long as ever."""

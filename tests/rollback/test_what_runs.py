@@ -138,6 +138,7 @@ def test_what_cannot_be_looked_at_is_not_proven(harness: RollbackHarness) -> Non
     assert "whether “set TRADING = false in config.py” is what runs cannot be told" in ended.reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other", ["worktree", "clone"])
 def test_a_work_tree_that_was_put_in_the_place_of_the_repaired_one_disproves_it(
     harness: RollbackHarness, other: str

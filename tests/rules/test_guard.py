@@ -162,6 +162,7 @@ def test_behind_a_halt_all_else_refuses_a_repair_as_ever(facts: dict[str, Any], 
     assert refusal_code(**BEHIND_HALT, repairs_follow_until=NOW + HOUR, **facts) == refused
 
 
+@pytest.mark.slow
 @ANY
 @given(TARGETS, FACTS, TIMES)
 def test_what_may_follow_a_halt_could_begin_without_one(target: Target, facts: GuardInputs, now: int) -> None:

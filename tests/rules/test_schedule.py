@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from watchdog.core.schedule import in_schedule, in_schedule_at
+from watchdog.core.schedule import in_schedule, in_schedule_at, last_occurrence
 from watchdog.rules import Only
 
 
@@ -103,3 +103,38 @@ def test_many_times_at_once_are_as_each_for_itself_and_as_the_wall_clock_there(
 def test_what_is_no_time_is_refused_with_the_cure(only: dict[str, Any], cure: str) -> None:
     with pytest.raises(ValidationError, match=cure):
         Only.model_validate(only)
+
+
+# ─ once a day ─
+
+
+def occurrences(at: str, day: str | None, zone: str, start: str, hours: int) -> list[str]:
+    """Each time of `last_occurrence` within so many hours, as somebody who looks each ten minutes finds them, in UTC."""
+    first = round(datetime.fromisoformat(start).replace(tzinfo=UTC).timestamp() * 1_000)
+    found = [last_occurrence(at, day, zone, first + step * 600_000) for step in range(hours * 6)]
+    return [f"{datetime.fromtimestamp(t / 1_000, UTC):%d %H:%M}" for t in dict.fromkeys(found) if t >= first]
+
+
+def test_a_time_of_the_day_comes_once_a_day_whatever_is_done_to_the_clocks() -> None:
+    summer, winter = "2026-03-28T12:00", "2026-10-24T12:00"
+
+    assert occurrences("08:00", None, "Europe/Berlin", summer, 72) == ["29 06:00", "30 06:00", "31 06:00"]
+    assert occurrences("02:30", None, "Europe/Berlin", summer, 48) == [
+        "29 01:30",
+        "30 00:30",
+    ]  # left out: an hour later
+    assert occurrences("02:30", None, "Europe/Berlin", winter, 48) == ["25 00:30", "26 01:30"]  # twice: the first
+    assert occurrences("00:00", None, "America/Havana", "2026-03-07T12:00", 48) == ["08 05:00", "09 04:00"]
+
+
+def test_a_day_of_the_week_comes_once_a_week() -> None:
+    assert occurrences("08:00", "mon", "Europe/Berlin", "2026-10-19T12:00", 15 * 24) == ["26 07:00", "02 07:00"]
+    assert occurrences("08:00", "sun", "Pacific/Auckland", "2026-10-19T12:00", 8 * 24) == ["24 19:00"]
+
+
+@given(st.integers(0, 2**41), st.sampled_from(["Europe/Berlin", "Pacific/Apia", "Australia/Lord_Howe", "Africa/Cairo"]))
+@settings(max_examples=100)
+def test_the_last_time_is_never_ahead_and_no_more_than_a_day_and_an_hour_ago(now: int, zone: str) -> None:
+    t = last_occurrence("02:30", None, zone, now)
+
+    assert now - 50 * 3_600_000 < t <= now  # where the calendar has left out a day, that one

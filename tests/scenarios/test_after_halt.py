@@ -172,6 +172,7 @@ def test_without_after_the_halt_overtakes_for_good(make_harness: MakeHarness, pl
     assert harness.config_values() == {"TRADING": "False", "FEATURE": "True", "MODEL": "2"}
 
 
+@pytest.mark.slow
 def test_a_loss_behind_the_halt_ends_the_repair_for_good(make_harness: MakeHarness) -> None:
     """What the drawdown rule must do alone it does alone."""
     harness = make_safe(make_harness)
@@ -197,6 +198,7 @@ def test_a_hold_keeps_repairs_from_following_too(make_harness: MakeHarness) -> N
     assert any("held by ann" in why for why in harness.refusal_reasons())
 
 
+@pytest.mark.slow
 def test_a_halt_shortly_after_a_deployment_says_so_and_the_repair_waits_until_that_has_settled(
     make_harness: MakeHarness,
 ) -> None:

@@ -24,6 +24,8 @@ from watchdog.core.target import ProcessSpec, Target
 from watchdog.journal.lock import StateLock
 from watchdog.journal.sqlite import SqliteJournal
 
+pytestmark = pytest.mark.slow
+
 MakeHarness = Callable[..., ScenarioHarness]
 
 

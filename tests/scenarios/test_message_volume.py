@@ -36,6 +36,7 @@ def message_lines(harness: PipelineHarness, title: str, channel: str = "chat") -
     return list(json.loads(row["lines"]))
 
 
+@pytest.mark.slow
 def test_a_repair_of_two_levels_says_three_things_and_the_last_one_says_what_is_left_to_do(
     make_harness: MakeHarness,
 ) -> None:

@@ -13,6 +13,7 @@ from watchdog.actions.process import ProcessAction
 MakeHarness = Callable[..., ScenarioHarness]
 
 
+@pytest.mark.slow
 def test_the_plain_night_ends_at_level_two_and_closes_its_incident(make_harness: MakeHarness) -> None:
     harness = make_harness()
     harness.advance_until(lambda: any(one.closed for one in harness.list_incidents()))
@@ -110,6 +111,7 @@ def test_a_repository_in_which_git_is_at_work_is_left_alone(make_harness: MakeHa
     assert "index.lock" in harness.runs[0].reason
 
 
+@pytest.mark.slow
 def test_a_level_after_which_the_bot_does_not_start_is_followed_at_once_by_the_next(make_harness: MakeHarness) -> None:
     """The feature's flag is off, and the bot cannot live without the feature."""
     script = "grep -q 'FEATURE = True' config.py || exit 7; exec sleep 987654"
@@ -184,6 +186,7 @@ def test_a_source_that_flaps_starts_nothing_and_tells_little(make_harness: MakeH
     assert len(harness.message_titles()) <= 2, harness.message_titles()
 
 
+@pytest.mark.slow
 def test_errors_behind_a_flapping_source_are_still_found_and_repaired_once(make_harness: MakeHarness) -> None:
     harness = make_harness()
     seconds = iter(range(10_000))

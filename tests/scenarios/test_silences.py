@@ -51,6 +51,7 @@ def be_killed_while_it_runs_out(harness: PipelineHarness) -> None:
     expire(harness, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", [expire, switch_off, be_killed_while_it_runs_out])
 def test_what_still_fires_at_the_end_of_a_silence_is_told_once_with_since_when(
     harness: PipelineHarness, end: Callable[[PipelineHarness], None]
@@ -116,6 +117,7 @@ def test_what_became_critical_in_a_silence_reaches_those_who_only_hear_what_is(h
     assert harness.message_titles("pager") == [END]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["slow", "slow@bot"])
 def test_of_two_silences_the_last_end_counts(harness: PipelineHarness, first: str) -> None:
     second = {"slow": "slow@bot", "slow@bot": "slow"}[first]
@@ -272,6 +274,7 @@ def reminders(harness: PipelineHarness, channel: str = "pager") -> list[str]:
     return [title for title in harness.message_titles(channel) if "still critical" in title]
 
 
+@pytest.mark.slow
 def test_a_critical_incident_that_nobody_acknowledges_is_told_again_more_and_more_rarely(
     harness: PipelineHarness,
 ) -> None:

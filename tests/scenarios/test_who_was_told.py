@@ -48,6 +48,7 @@ def shown_in_channel(harness: PipelineHarness, channel: str) -> list[str]:
 # ─ what was not done ─
 
 
+@pytest.mark.slow
 def test_a_repair_that_was_refused_and_starts_after_all_is_told_where_the_refusal_was(
     make_harness: MakeHarness,
 ) -> None:
@@ -250,6 +251,7 @@ def test_a_source_that_was_cut_before_a_restart_is_told_of_after_it(harness: Pip
 # ─ what an incident is called ─
 
 
+@pytest.mark.slow
 def test_an_incident_is_called_after_the_rule_whose_plan_ran_and_not_after_the_first_warning(
     make_harness: MakeHarness,
 ) -> None:

@@ -132,6 +132,7 @@ def drill_folders() -> set[Path]:
     return {*Path(tempfile.gettempdir()).glob("trading-watchdog-drill-*")}
 
 
+@pytest.mark.slow
 def test_a_dry_run_shows_every_diff_and_touches_nothing(world: World) -> None:
     was = world.files()
 
@@ -269,6 +270,7 @@ def test_a_check_has_the_owner_look_for_what_the_plans_name_and_touches_nothing(
     assert f"target bot: {world.bot} knows no commit v1" in ran.stdout
 
 
+@pytest.mark.slow
 def test_a_check_by_root_looks_at_nothing_of_which_nobody_says_whose_it_is(world: World) -> None:
     rules = world.config / "rules/bot.yaml"
     file = world.bot / "conf/config.py"

@@ -23,7 +23,7 @@ from watchdog.cli.output import print_json, print_line, print_lines, print_table
 from watchdog.core.log_format import LineFormatter
 from watchdog.core.model import MAX_LINE_CHARACTERS, Message
 from watchdog.core.telemetry import log
-from watchdog.notifiers import slack, telegram
+from watchdog.notifiers import slack_layout, telegram_layout
 from watchdog.offline.report import build
 from watchdog.offline.report.blocks import Block, Bullets, Code, Heading, Paragraph, Table, render_html, render_markdown
 from watchdog.web.status_page import render_status_page
@@ -44,7 +44,7 @@ def assert_seen_whole(text: str, *, kept: str = "\n") -> None:
 
 def slack_texts(message: Message) -> tuple[str, str]:
     """What is shown, and the text for those who know no blocks."""
-    body = slack.render_message(message)
+    body = slack_layout.render_message(message)
     shown = "".join(element["text"] for element in body["blocks"][0]["elements"][0]["elements"])
     return shown, html.unescape(body["text"])
 
@@ -80,7 +80,7 @@ def test_a_forged_label_stays_within_its_quotes_in_every_chat(tripped: PipelineH
 
     (message,) = [one.message for one in tripped.journal.messages.due(tripped.now, "chat")]
     lines = len(message.lines) + 1
-    for text in (*slack_texts(message), "\n".join(telegram.render_message(message))):
+    for text in (*slack_texts(message), "\n".join(telegram_layout.render_message(message))):
         assert_seen_whole(text)
         assert len(text.splitlines()) == lines
         assert QUOTED in text
@@ -152,7 +152,7 @@ def test_what_the_journal_holds_is_told_escaped(
 def test_a_message_has_exactly_the_lines_that_were_made(title: str, lines: list[str]) -> None:
     message = Message("crit", title, tuple(lines))
 
-    for text in (*slack_texts(message), "\n".join(telegram.render_message(message))):
+    for text in (*slack_texts(message), "\n".join(telegram_layout.render_message(message))):
         assert_seen_whole(text)
         assert text.count("\n") <= len(lines) + 1
         assert len(text.splitlines()) <= len(lines) + 1
@@ -161,7 +161,7 @@ def test_a_message_has_exactly_the_lines_that_were_made(title: str, lines: list[
 def test_one_name_leaves_room_for_what_else_there_is_to_say() -> None:
     message = Message("crit", "a" * 100_000, ("b" * 100_000, "resume it with trading-watchdog resume bot"))
 
-    for text in (*slack_texts(message), "\n".join(telegram.render_message(message))):
+    for text in (*slack_texts(message), "\n".join(telegram_layout.render_message(message))):
         assert "b… (100000 characters)" in text
         assert text.endswith("resume it with trading-watchdog resume bot")
     assert max(map(len, message.lines)) <= MAX_LINE_CHARACTERS

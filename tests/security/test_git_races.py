@@ -82,6 +82,7 @@ def test_wherever_something_of_the_tree_is_swapped_for_a_link_nothing_behind_it_
     pytest.fail("it never got through")
 
 
+@pytest.mark.slow
 def test_a_parent_that_is_swapped_while_the_new_files_are_made_is_not_renamed_into(lab: GitLab) -> None:
     """The very window of the attack: everything was looked at, and nothing yet exchanged."""
     ready = 'case " $* " in *" checkout-index "*) true ;; *) false ;; esac'

@@ -15,7 +15,7 @@ import pytest
 from tests.security.root_daemon import SECRET, RootDaemon, give, root_daemon, status_of
 from tests.security.unprivileged import BOT, STRANGER, run_in_child
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to let go of it")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to let go of it")]
 CAP_DAC_READ_SEARCH = 1 << 2
 TELL = """#!/bin/sh
 { id -u; id -g; id -G; grep -E '^Cap(Inh|Prm|Eff|Amb)' /proc/self/status; } > who-$1

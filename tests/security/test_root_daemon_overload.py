@@ -56,6 +56,7 @@ def send(connection: socket.socket, data: bytes) -> None:
         connection.send(data)
 
 
+@pytest.mark.slow
 def test_a_breach_is_acted_upon_while_everybody_asks_and_a_page_never_ends(daemon: RootDaemon) -> None:
     """64 hostile queries of which nobody takes the answer, 40 readers that say a byte at a time, 900,000 lines a second."""
     daemon.wait_logged("source huge: ")

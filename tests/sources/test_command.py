@@ -398,6 +398,7 @@ def test_a_user_that_is_not_there_is_said() -> None:
         assert "there is no user nobody-123 on this machine" in error("exit 0", user="nobody-123")
 
 
+@pytest.mark.slow
 def test_a_worker_keeps_the_same_bounds(tmp_path: Path) -> None:
     with real_workers():
         assert read("echo 'OK | a=1'; exit 1")["command_status"] == 1

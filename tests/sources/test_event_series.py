@@ -209,6 +209,7 @@ def test_a_counter_with_labels_that_is_new_was_0_at_the_read_before() -> None:
     assert taken(again.samples(), "errors_total") == [(1, 1.0)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sets", [1, 60, MAX_LABEL_SETS])
 def test_no_read_has_more_times_than_are_taken_and_new_values_stay_new(sets: int) -> None:
     plans = {name: SeriesPlan("last" if name[0] == "p" else "count", ("symbol",)) for name in ("p1", "p2", "c1", "c2")}

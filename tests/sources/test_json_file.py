@@ -199,6 +199,7 @@ VALUES = {
 DOCUMENT = '{"account": {"equity": 5}, "positions": [{"symbol": "B", "size": "2", "at": 1699999990}], "state": "on"}'
 
 
+@pytest.mark.slow
 def test_a_file_of_somebody_elses_is_read_by_a_process_of_his(world: World) -> None:  # noqa: F811
     path = world.bot / "state.json"
     write(path, DOCUMENT)
@@ -224,6 +225,7 @@ def test_a_file_of_somebody_elses_is_read_by_a_process_of_his(world: World) -> N
     assert "holds half a document" in said
 
 
+@pytest.mark.slow
 def test_the_questions_and_answers_of_a_worker_are_what_a_call_says(world: World) -> None:  # noqa: F811
     path = world.bot / "state.json"
     write(path, DOCUMENT)

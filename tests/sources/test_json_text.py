@@ -38,6 +38,7 @@ def test_lists_of_any_length_are_read_alike(text: str) -> None:
         assert parse(text) == at_once
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("element", ["[]", "1", '""', "0.5"])
 def test_each_element_of_many_is_read_by_itself(element: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The library's fast reader holds all threads up until it is done: ten megabytes of lists were five seconds."""

@@ -595,6 +595,7 @@ print(json.dumps(told))
 """
 
 
+@pytest.mark.slow
 def test_a_real_journal_is_followed_over_its_rotation() -> None:
     if missing := journald_unavailable():
         pytest.skip(missing)

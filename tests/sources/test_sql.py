@@ -488,6 +488,7 @@ def writing_bot(file: Path) -> Iterator[subprocess.Popen[str]]:
             bot.kill()
 
 
+@pytest.mark.slow
 def test_a_bot_that_writes_all_the_time_is_never_kept_waiting_and_survives_its_death_with_its_data(
     tmp_path: Path,
 ) -> None:

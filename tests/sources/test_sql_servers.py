@@ -79,6 +79,7 @@ def error_of(ask: Ask, *queries: str | dict[str, Any], **fields: Any) -> str:
 # ─ PostgreSQL: what is read ─
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cell", "value"),
     [

@@ -304,6 +304,7 @@ def test_an_hour_of_samples_becomes_one_block_a_series_and_says_the_same(tmp_pat
     assert read_archive(tmp_path) == {t: float(t // S % 1_000) for t in range(T, T + 61 * M + S, S)}
 
 
+@pytest.mark.slow
 def test_many_series_become_blocks_in_turns_and_none_is_forgotten(tmp_path: Path) -> None:
     dog = ArchiveHarness(tmp_path, {}, T)
     for now in range(T, T + 66 * M, M):
@@ -387,6 +388,7 @@ def test_nan_counts_in_no_mean_and_alone_it_stays_nan() -> None:
     assert n[1] == 0
 
 
+@pytest.mark.slow
 def test_the_oldest_goes_first_when_the_file_grows_too_large(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     most = 2**20

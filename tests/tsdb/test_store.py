@@ -329,6 +329,7 @@ def test_a_selector_without_a_name_keeps_everything_as_long() -> None:
     assert evaluate_number("count_over_time(b[2h])", store, 4 * H - M) == 120
 
 
+@pytest.mark.slow
 def test_endless_new_labels_do_not_fill_the_memory() -> None:
     store = Head()
     sizes = []

@@ -19,10 +19,13 @@ import pytest
 
 from watchdog.core.errors import WatchdogError
 from watchdog.core.model import Labels
+from watchdog.host.side_process import SocketFrames
 from watchdog.tsdb.page import ABSENT, SeriesPage
 from watchdog.tsdb.page_copy import PageCopy, copy_in_slices
 from watchdog.web import query_frames, query_process, query_worker
 from watchdog.web.query_process import QueryProcess, QueryUnavailableError, ReaderGoneError
+
+pytestmark = pytest.mark.slow
 
 T = 1_767_225_600_000
 NOW = T + 3_599_000
@@ -222,7 +225,7 @@ def test_it_stands_back_behind_everything_and_inherits_nothing(asker: Asker, mon
 
 def test_its_memory_is_limited() -> None:
     program = (
-        "import numpy\nfrom watchdog.web import query_worker\nquery_worker._restrict()\n"
+        "import numpy\nfrom watchdog.host.side_process import restrict\nrestrict(1 << 30)\n"
         "held = numpy.empty(900 << 17)\n"
         "try: numpy.empty(200 << 17)\nexcept MemoryError: print('no more')"
     )
@@ -240,7 +243,7 @@ def test_where_its_memory_ends_it_says_so_and_ends(monkeypatch: pytest.MonkeyPat
         question = query_frames.encode({"params": {"expr": "x"}, "now": NOW, "series_db": "/none"})
         ours.sendall(query_frames.head_of(question) + question)
 
-        assert not query_worker._answer(query_worker._Line(theirs))
+        assert not query_worker._answer(SocketFrames(theirs))
         assert b"!it needs more than 1,024 MiB of memory" in ours.recv(4_096)
 
 

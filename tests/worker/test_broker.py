@@ -28,7 +28,7 @@ from watchdog.worker import allowed, launch, program
 from watchdog.worker import broker as broker_module
 from watchdog.worker.client import WorkerExecutor
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")]
 
 CONFIG = """\
 targets:

@@ -24,6 +24,8 @@ from watchdog.worker import functions, scratch
 from watchdog.worker.confine import MAX_MEMORY
 from watchdog.worker.functions import Function
 
+pytestmark = pytest.mark.slow
+
 needs_landlock = pytest.mark.skipif(landlock.abi_version() < 2, reason="needs a kernel with Landlock")
 
 

@@ -28,6 +28,8 @@ from watchdog.rollback.commands import run_command
 from watchdog.worker import client, functions, launch, program
 from watchdog.worker.functions import Function
 
+pytestmark = pytest.mark.slow
+
 
 def command(*argv: str, **more: Any) -> Any:
     return make_action(do="command", run=argv, check=["true"], **more)

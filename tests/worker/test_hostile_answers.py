@@ -415,6 +415,7 @@ def test_random_bytes_only_ever_end_a_session(data: list[bytes], tmp_path_factor
     assert not Path("/tmp/owned").exists()
 
 
+@pytest.mark.slow
 def test_who_is_honest_is_understood(tmp_path: Path) -> None:
     """The same wire, both ends ours: else all of the above would be so of one that understands nothing."""
     repo = GitRepo(tmp_path / "bot")

@@ -22,6 +22,7 @@ def spec_of(world: World, files: str) -> JsonlSpec:
     return JsonlSpec(str(world.bot / files), values, "ts", "Europe/Berlin", 1_000, 1 << 22, 100)
 
 
+@pytest.mark.slow
 def test_its_owner_reads_it_and_the_state_goes_to_and_fro(world: World) -> None:
     spec = spec_of(world, "*.jsonl")
     world.write("events.jsonl", '{"equity": 5, "of": "\\ud800"}\n', mode=0o600)
@@ -37,6 +38,7 @@ def test_its_owner_reads_it_and_the_state_goes_to_and_fro(world: World) -> None:
     assert [match.key for match in world.call(explain_jsonl, spec, NOW)][:2] == ["time", "values.equity.last"]
 
 
+@pytest.mark.slow
 def test_a_link_out_of_the_folder_leads_nowhere(world: World) -> None:
     (world.outside / "events.jsonl").write_text('{"equity": 5}\n')
     (world.bot / "events.jsonl").symlink_to(world.outside / "events.jsonl")

@@ -19,6 +19,7 @@ def source_of(path: object) -> LogSource:
     )
 
 
+@pytest.mark.slow
 def test_a_log_that_only_its_owner_may_read_is_read_and_explained(world: World) -> None:
     log = world.write("bot.log", "2026-12-01T09:00:00Z equity=5\n", mode=0o600)
     source, state, cache = source_of(world.bot / "bot*.log"), {}, {}  # type: ignore[var-annotated]
@@ -40,6 +41,7 @@ def test_a_log_that_only_its_owner_may_read_is_read_and_explained(world: World) 
     assert [match.found[0] for match in matches if match.key == "values.equity.last"] == ["equity=4"]
 
 
+@pytest.mark.slow
 def test_a_link_out_of_its_folder_is_not_followed(world: World) -> None:
     secret = world.outside / "secret.log"
     secret.write_text("ERROR\n")

@@ -6,11 +6,14 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 from watchdog import __version__
+from watchdog.app.alert_refresher import REFRESH_INTERVAL, AlertRefresher
+from watchdog.app.charts import Charts
+from watchdog.app.chat_desk import ChatDesk
 from watchdog.app.deploy_watch import TargetInspector
 from watchdog.app.disruptions import Disruptions
 from watchdog.app.ended_topics import tell_ended
@@ -22,21 +25,24 @@ from watchdog.app.own_journal import make_own
 from watchdog.app.periodic import run_periodically
 from watchdog.app.reload import WATCH_INTERVAL, Reloader
 from watchdog.app.reload_guard import BY_START, ReloadGuard
+from watchdog.app.request_queue import RequestQueue
 from watchdog.app.requests import RequestHandler
 from watchdog.app.rollback_wiring import make_rollback_context
 from watchdog.app.sampling import Sampler
-from watchdog.app.series_copy import copy_series
+from watchdog.app.series_copy import copier
 from watchdog.app.series_writer import WRITE_INTERVAL, SeriesWriter
 from watchdog.app.slow_requests import SlowRequests
 from watchdog.app.source_judge import SourceJudge
 from watchdog.app.standing_watch import StandingWatch
-from watchdog.app.status import build_status, targets_to_show
+from watchdog.app.status import build_status, log_inventory, targets_to_show
 from watchdog.app.steady_clock import SteadyClock
+from watchdog.app.summaries import CHECK_INTERVAL, Summaries
+from watchdog.app.web_server import start_web
+from watchdog.chat.head import head_describer
 from watchdog.config import Config, FileStats, find_files, load, stat_files
 from watchdog.core.errors import WatchdogError
 from watchdog.core.executor import owner_executor
-from watchdog.core.inbox import http_inbox
-from watchdog.core.model import Message, Millis
+from watchdog.core.model import Message
 from watchdog.core.offload import ThreadOffload
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.host import sd_notify
@@ -44,14 +50,11 @@ from watchdog.journal import open_journal, topics
 from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.lock import StateLock
 from watchdog.journal.requests import RELOAD, SAVE_HISTORY, Request
-from watchdog.net.address import host_and_port
 from watchdog.notifiers.outbox import OutboxSender
 from watchdog.pipeline.machine_state import list_firing
 from watchdog.pipeline.pipeline import Pipeline
 from watchdog.plans.models import Halt, Repair
 from watchdog.rollback.runner import RollbackRunner
-from watchdog.tsdb.page_copy import PageCopy
-from watchdog.web.inbox import Inbox
 from watchdog.web.pages import build_routes
 from watchdog.web.query_process import QueryProcess
 from watchdog.web.server import WebServer
@@ -123,13 +126,17 @@ class Daemon:
         # What hangs in one of these holds up nothing in another; sources and targets have pools of their own, too.
         self._reloading = ThreadOffload(None, "reloading")
         self._acting = ThreadOffload(32, "acting")
-        self._sending = ThreadOffload(4, "sending")
+        self._sending = ThreadOffload(None, "sending")
         self._last_round = time.monotonic()
         self.outbox = OutboxSender(
             *(self.journal, self.telemetry, clock, self._sending, self.config.channels),
             describe_incident=lambda *asked: self.pipeline.incident_manager.firing.describe_incident(*asked),  # noqa: PLW0108 - of the configuration as it is then,
+            describe_head=head_describer(self.journal, lambda: self.config),
         )
         self.outbox.silent = self.config.silent_channels
+        self.charts = Charts(self.pipeline, self.series_writer.path, clock)
+        self.outbox.draw = self.charts.draw
+        self._alerts = AlertRefresher(self.pipeline, self.outbox, clock, self._sending, self._notify)
         self.journal_health = JournalHealth(self.journal, self._lock, self.outbox, self._notify, clock, self._fail)
         self._inspector = TargetInspector(self.journal, clock, self._notify, self._executor)
         self._latches = LatchWatch(
@@ -164,28 +171,38 @@ class Daemon:
         self._broker_end_told = False
         slow = {SAVE_HISTORY: self._save_history, RELOAD: self._reloader.answer}
         self._slow_requests = SlowRequests(slow, self.journal, clock)
+        self._requests = RequestQueue(
+            *(self.journal, self.request_handler, self._slow_requests, self._standing, clock, self._request_answered)
+        )
+        self.chat_desk = ChatDesk(
+            *(self.journal, self.telemetry, clock, lambda: self.config),
+            answer_requests=self._requests.answer_all,
+            notify_pending=self.outbox.notify_pending,
+            notify=self._notify,
+            sources_down=lambda: {name: why for name, why in self._sampler.errors().items() if why is not None},
+        )
+        self._requests.tell_answer = self.chat_desk.tell_answer
         self._stop_requested = asyncio.Event()
         self._failure: str | None = None
-        self._queries = QueryProcess(clock, self.series_writer.path, self._copy_series_threadsafe)
+        self._queries = QueryProcess(clock, self.series_writer.path, copier(self.pipeline.store, lambda: self._loop))
         self._server: WebServer | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._periodic: list[asyncio.Task[None]] = []
         self._failing_rounds = FailingRounds(self._notify)
         self._source_judge = SourceJudge(self._judge)
         self._sampler = Sampler(
-            self.pipeline,
-            self.telemetry,
-            clock,
-            self._judge_source,
-            self.series_writer.restored_states,
-            self.pipeline.store.retention_of,
-            self.pipeline.store.series_key,
+            *(self.pipeline, self.telemetry, clock, self._judge_source, self.series_writer.restored_states),
+            *(self.pipeline.store.retention_of, self.pipeline.store.series_key),
         )
         self._disruptions = Disruptions(
             *(clock, self.pipeline, self.series_writer, self._sampler, self.request_handler),
             *(self.journal_health, self._notify),
         )
         self._sampler.notice_disruption = self._disruptions.notice
+        self._summaries = Summaries(
+            *(lambda: self.config, self.pipeline, self.journal, clock),
+            *(self.journal_health.record_failure, self._build_status, self._write_series, self.outbox.notify_pending),
+        )
 
     # ─ life ─
 
@@ -195,6 +212,8 @@ class Daemon:
         owner_executor.set(self._executor)
         if web:
             self._start_web()
+            self.chat_desk.start()  # who acts for one run alone hears nobody
+            self._repeat("summary", CHECK_INTERVAL, self._summaries.check)
         self.telemetry.reload_ok.set(1)
         self.request_handler.extend_approvals(self._lock.last_heartbeat, self.clock())
         # What is under way is carried out to its end, or ends in a page, even where its target has another name by now.
@@ -210,17 +229,16 @@ class Daemon:
         # The inspection is not part of the round: a git or a systemctl that hangs must not keep us from saying that we are alive.
         self._repeat("files", WATCH_INTERVAL, self._reloader.check_files)
         self._repeat("round", _ROUND_INTERVAL, self._round)
+        self._repeat("alerts", REFRESH_INTERVAL, self._alerts.refresh, at_once=True)
         self._repeat("inspection", _INSPECT_INTERVAL, self._inspect_targets, at_once=True)
         self._repeat("history", WRITE_INTERVAL, self._write_series, at_once=True)
         sd_notify.notify("READY=1", self._reloader.systemd_status())
-        counts = map(len, (self.config.sources, self.config.kpis, self.config.rules, self.config.plans))
-        log.info("watching: %d sources, %d KPIs, %d rules, %d plans", *counts)
-        if not self.config.rules:
-            log.warning("nothing is judged: there is no rule")
+        log_inventory(self.config)
 
     async def stop(self) -> None:
         """What is started is finished and written down; the rest is left to the next start."""
         sd_notify.notify("STOPPING=1")
+        await self.chat_desk.stop()
         await self._sampler.stop()
         self._source_judge.stop()
         for task in self._periodic:
@@ -229,6 +247,7 @@ class Daemon:
         await self._reloader.stop()
         await self.rollback.stop()
         await self.journal_health.wait_for_alarm()
+        self.charts.close()  # the last messages wait for no picture
         try:
             await asyncio.wait_for(self.outbox.drain(), 5)
         except (TimeoutError, JournalError, JournalUnavailableError):
@@ -244,8 +263,8 @@ class Daemon:
 
     def close(self) -> None:
         """Gives everything back; of a daemon that was never started, this alone."""
-        self._queries.close()
-        for pool in (self._sampler, self._inspector, self._standing, self._reloading, self._acting, self._sending):
+        pools = self._sampler, self._inspector, self._standing, self._reloading, self._acting, self._sending
+        for pool in (self._queries, self.charts, *pools):
             pool.close()
         self._executor.close()
         self.journal.close()
@@ -276,17 +295,9 @@ class Daemon:
         return None if self._server is None else self._server.port
 
     def _start_web(self) -> None:
-        host, port = self.config.web.host, self.config.web.port
-        try:
-            ask, notes = (self._status_threadsafe, self._queries.answer), self._reloader.describe_files
-            routes = build_routes(self.telemetry.registry, self.health, *ask, notes)
-            self._server = WebServer(routes, host, port, self.config.web.hosts, inbox := Inbox())
-        except OSError as error:
-            raise WatchdogError(
-                f"cannot listen on {host_and_port(host, port)}: {error.strerror} — set web.listen"
-            ) from None
-        http_inbox.set(inbox)
-        log.info("http://%s/metrics", host_and_port(host, self._server.port))
+        ask, notes = (self._status_threadsafe, self._queries.answer), self._reloader.describe_files
+        routes = build_routes(self.telemetry.registry, self.health, *ask, notes)
+        self._server = start_web(self.config.web, routes)
 
     # ─ judging ─
 
@@ -325,7 +336,7 @@ class Daemon:
         now, self._last_round = self.clock(), time.monotonic()
         if not self.journal_health.check():
             return
-        broken = [*self._reloader.failed_tasks, *self._slow_requests.failed_tasks]
+        broken = [*self._reloader.failed_tasks, *self._slow_requests.failed_tasks, *self.chat_desk.tasks]
         for task in [*self._tasks, *self._periodic, *self._sampler.tasks, *self.rollback.tasks, *broken]:
             if task.done() and not self._stop_requested.is_set():  # better a restart than half a watchdog
                 self._fail(f"{task.get_name()} broke")
@@ -338,9 +349,7 @@ class Daemon:
                 self._notify(Message("crit", why, opens=(topics.BROKER,)))
             if self.request_handler.end_suppressions(now):
                 self.outbox.notify_pending()
-            for request in self.journal.requests.list_unanswered():
-                if not self._slow_requests.answer_soon(request) and await self._standing.may_answer(request):
-                    self._answer_request(request)
+            await self._requests.answer_all()
         except JournalUnavailableError as error:
             self.journal_health.record_failure(error)
         sd_notify.notify("WATCHDOG=1")  # also in an outage: a restart cures none, and forgets what was seen
@@ -358,10 +367,7 @@ class Daemon:
         problem = problem or launch.describe_problem()
         return problem or self._reload_guard.describe_problem()
 
-    def _answer_request(self, request: Request) -> None:
-        ok, text = self.request_handler.answer(request, self.clock())
-        with self.journal.transaction() as tx:
-            tx.requests.answer_request(request.id, ok, text, self.clock())
+    def _request_answered(self) -> None:
         self._judge()
         self.outbox.notify_pending()
 
@@ -385,6 +391,7 @@ class Daemon:
         self.pipeline.apply_config(config, self.clock(), removed)
         self.outbox.apply_channels(config.channels, config.silent_channels, self.clock())
         tell_ended(self.journal, self.config, self._reloader.problems, self._notify)
+        self.chat_desk.apply_config()
         self._sampler.apply(config.sources)
         self._executor.warm_up_soon(config.targets.values())
         for target in config.targets:
@@ -400,18 +407,12 @@ class Daemon:
 
     # ─ from other threads ─
 
+    async def _build_status(self) -> dict[str, object]:
+        await self._standing.look(targets_to_show(self.config, self.journal))
+        of = (self.config, self.pipeline, self.journal, self._sampler.errors(), self.clock(), self._standing.changes)
+        files = {"lost": list(map(str, self._reload_guard.lost)), "refused": self._reloader.describe_files()}
+        known = {"configuration": self.configuration, "history": self.series_writer.status(), "files": files}
+        return build_status(*of, self.chat_desk.listeners.errors()) | known
+
     def _status_threadsafe(self) -> dict[str, object]:
-        async def build() -> dict[str, object]:
-            await self._standing.look(targets_to_show(self.config, self.journal))
-            errors = self._sampler.errors()
-            known = build_status(self.config, self.pipeline, self.journal, errors, self.clock(), self._standing.changes)
-            files = {"lost": list(map(str, self._reload_guard.lost)), "refused": self._reloader.describe_files()}
-            return known | {"configuration": self.configuration, "history": self.series_writer.status(), "files": files}
-
-        return asyncio.run_coroutine_threadsafe(build(), self._loop).result(5)
-
-    def _copy_series_threadsafe(
-        self, metrics: Collection[str], after: Millis, until: Millis, max_values: int
-    ) -> list[PageCopy]:
-        copying = copy_series(self.pipeline.store, metrics, after, until, max_values)
-        return asyncio.run_coroutine_threadsafe(copying, self._loop).result(5)
+        return asyncio.run_coroutine_threadsafe(self._build_status(), self._loop).result(5)

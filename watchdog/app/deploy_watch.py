@@ -165,7 +165,9 @@ class TargetInspector:
         if run_just_ended:  # an inspection that began ahead of a run's end says nothing of what that run did last
             self._recently_acted.discard(name)
         if snapshot.redeployed and not caused_by_us:
-            self._notify(Message("warn", f"{name}: what was rolled back runs again", tuple(snapshot.redeployed)))
+            self._notify(
+                Message("warn", f"{name}: what was rolled back runs again", tuple(snapshot.redeployed), target=name)
+            )
         call_deadline.set(time.monotonic() + _MARK_TIMEOUT)
         if self._watch.record(name, snapshot, caused_by_us, self._clock()) and target.repo is not None:
             try:

@@ -8,7 +8,7 @@ from watchdog.config import Config
 from watchdog.core.model import Message, NotifyFunction
 from watchdog.documents.problems import Problem
 from watchdog.journal.storage import Journal
-from watchdog.journal.topics import BROKER, CONFIGURATION, channel_of, failing_of
+from watchdog.journal.topics import BROKER, CONFIGURATION, channel_of, failing_of, listening_of
 from watchdog.worker import launch
 
 
@@ -24,6 +24,8 @@ def tell_ended(
             title = "what acts as root is there again"
         elif channel is not None and channel not in config.channels:
             title = f"channel {channel}, which did not deliver, is no longer configured"
+        elif (heard := listening_of(topic)) is not None and (is_start or heard not in config.channels):
+            title = f"channel {heard}: whether people's answers are heard is looked at anew"
         elif is_start and (what := failing_of(topic)) is not None:  # told anew should it fail again
             title = f"the watchdog was started anew, whose {what} failed each time"
         if title is not None:

@@ -133,7 +133,9 @@ class LatchWatch:
         said = "; ".join([*lines, *cause])
         tx.on_commit(log.critical, "%s: what %s made safe is no longer so: %s", name, plans, said)
         title, topics = f"{name}: what {plans} made safe is no longer so", (held_topic(name),)
-        self._notify(Message("crit", title, (*lines, *cause, next_line), self._incident(name), opens=topics))
+        self._notify(
+            Message("crit", title, (*lines, *cause, next_line), self._incident(name), opens=topics, target=name)
+        )
 
     def _tell_well(self, tx: Transaction, name: str, well: Sequence[HeldStep], *, is_all: bool) -> None:
         lines = tuple(held.step.say for held in well)
@@ -141,7 +143,7 @@ class LatchWatch:
             self._add_event(tx, name, "undone", f"so again: {line}")
         tx.on_commit(log.warning, "%s: what its latch holds is so again: %s", name, "; ".join(lines))
         title, topics = f"{name}: what its latch holds is so again", (held_topic(name),) if is_all else ()
-        message = Message("info", title, lines, self._incident(name), filter_severity="crit", ends=topics)
+        message = Message("info", title, lines, self._incident(name), filter_severity="crit", ends=topics, target=name)
         self._notify(message)
 
     def _record_unseen(self, name: str, looks: Sequence[HeldLook]) -> None:
@@ -152,7 +154,7 @@ class LatchWatch:
             lines = (str(why), "whether the bot still is safe, nobody knows — look at it")
             title = f"{name}: what its latch holds cannot be looked at"
             log.warning("%s: %s", title, why)
-            self._notify(Message("warn", title, lines, self._incident(name)))
+            self._notify(Message("warn", title, lines, self._incident(name), target=name))
 
     def _keep(self, tx: Transaction, name: str, undone: Sequence[HeldLook]) -> tuple[bool, str]:
         """(whether a halt was queued, what happens next in words)."""
@@ -201,7 +203,7 @@ class LatchWatch:
         lines += [f"{look.held.step.say}: {_say_now(look.other)}" for look in kept]
         self._add_event(tx, name, "given up", f"{title}: {'; '.join(lines)}")
         tx.on_commit(log.critical, "%s: %s", title, "; ".join(lines))
-        self._notify(Message("crit", title, tuple(lines), self._incident(name), opens=(held_topic(name),)))
+        self._notify(Message("crit", title, tuple(lines), self._incident(name), opens=(held_topic(name),), target=name))
 
     def _incident(self, name: str) -> int | None:
         incident = self._journal.incidents.find_open(name)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
-from watchdog.app import resume
-from watchdog.core.model import Message, Millis, Severity
+from watchdog.app import resume, run_requests
+from watchdog.app.run_requests import record_and_notify
+from watchdog.core.model import Millis
 from watchdog.core.telemetry import log
 from watchdog.core.units import format_duration
-from watchdog.documents.problems import format_names, unknown_name
+from watchdog.documents.problems import unknown_name
 from watchdog.journal import incidents, suppressions
 from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.requests import Request
-from watchdog.journal.serialization import to_json
 from watchdog.journal.storage import Journal, Transaction
-from watchdog.journal.topics import approval_topic, plan_topic, suppression_topic
+from watchdog.journal.topics import approval_topic, escalation_topic, plan_topic, suppression_topic
 from watchdog.pipeline.pipeline import Pipeline
 from watchdog.rollback.standing import StandingChange
+
+RecordAnswer = Callable[[Transaction, bool, str], None]
+"""(transaction, granted, what to tell the person)"""
 
 _REQUEST_LIFETIME = 60_000
 """ms: the command line waits for 15 s. What was left while nobody answered is not done hours later."""
@@ -31,6 +34,8 @@ _REQUIRED_ARGS = {
     "ack": "incident",
     "hold": "target",
     "silence": "rule",
+    "halt": "target",
+    "next": "run",
 }
 """What a request cannot do without."""
 _MIN_DOWNTIME = 5_000
@@ -53,15 +58,23 @@ class RequestHandler:
         self._journal = journal
         self._standing = standing
 
-    def answer(self, request: Request, now: Millis) -> tuple[bool, str]:
-        """(granted, what to tell the person). A request that breaks us is refused: it must not come back each second."""
+    def answer(self, request: Request, now: Millis, record: RecordAnswer = lambda *_: None) -> tuple[bool, str]:
+        """(granted, what to tell the person). A request that breaks us is refused: it must not come back each second.
+
+        `record` writes the answer down, in the transaction of what it does: neither is ever there without the other.
+        """
         try:
-            return self._dispatch(request, now)
+            with self._journal.transaction() as tx:
+                answer = self._dispatch(request, now)
+                record(tx, *answer)
         except (JournalError, JournalUnavailableError):
             raise
         except Exception as bug:
             log.exception("request %s", request.kind)
-            return False, f"internal error: {bug!r}"
+            answer = False, f"internal error: {bug!r}"
+            with self._journal.transaction() as tx:
+                record(tx, *answer)
+        return answer
 
     def _dispatch(self, request: Request, now: Millis) -> tuple[bool, str]:
         if is_too_old(request, now):
@@ -72,11 +85,17 @@ class RequestHandler:
             return False, f"the request {request.kind!r} lacks its {needed}"  # a command line of another version
         match request.kind:
             case "resume":
-                return self.resume_target(args.get("target") or "", who, now)
+                return self.resume_target(args.get("target") or "", who, now, latched=args.get("latched"))
             case "rollback":
                 return self.start_plan(args.get("plan") or "", args.get("target"), args.get("level"), who, now)
             case "undo":
                 return self.undo_incident(args["incident"], who, now)
+            case "halt":
+                return run_requests.start_halt(self._pipeline, self._journal, args["target"], who, now)
+            case "next":
+                return run_requests.begin_next_level(
+                    self._pipeline, self._journal, args["run"], args.get("level"), who, now
+                )
             case "approve" | "deny":
                 return self.decide_approval(args["run"], request.kind == "approve", who, now)
             case "abort":
@@ -93,9 +112,12 @@ class RequestHandler:
             case "hold":
                 return self.hold_target(args["target"], args.get("for"), who, now, halts=bool(args.get("all")))
             case "silence":
-                return self.silence_rule(
-                    args["rule"], args.get("for"), who, now, until_well=bool(args.get("until_well"))
-                )
+                until_well = bool(args.get("until_well"))
+                answers = [
+                    self.silence_rule(rule, args.get("for"), who, now, until_well=until_well)
+                    for rule in args.get("rules") or [args["rule"]]
+                ]
+                return any(ok for ok, _ in answers), "; ".join(text for _, text in answers)
             case "capture":
                 return self._pipeline.baselines.start_capture(
                     args.get("kpis") or [], int(args.get("for") or 0), request.by, self._pipeline.is_firing, now
@@ -123,8 +145,16 @@ class RequestHandler:
         with self._journal.transaction() as tx:
             tx.runs.update_run(run_id, approval=word)
             ends = (approval_topic(run_id),) if approve else (approval_topic(run_id), plan_topic(run.target, run.plan))
-            self._record_and_notify(
-                tx, f"{run.plan} {word}", who, now, target=run.target, run=run_id, incident=run.incident, ends=ends
+            record_and_notify(
+                self._pipeline,
+                tx,
+                f"{run.plan} {word}",
+                who,
+                now,
+                target=run.target,
+                run=run_id,
+                incident=run.incident,
+                ends=ends,
             )
         return True, f"run {run_id} ({run.plan}) {word}"
 
@@ -170,8 +200,15 @@ class RequestHandler:
         with self._journal.transaction() as tx:
             for run in aborted:
                 tx.runs.update_run(run.id, abort=who)
-                self._record_and_notify(
-                    tx, f"{run.plan} is to be aborted", who, now, target=run.target, run=run.id, incident=run.incident
+                record_and_notify(
+                    self._pipeline,
+                    tx,
+                    f"{run.plan} is to be aborted",
+                    who,
+                    now,
+                    target=run.target,
+                    run=run.id,
+                    incident=run.incident,
                 )
         return True, f"{', '.join(f'run {run.id} ({run.plan})' for run in aborted)} ends at the next step"
 
@@ -191,59 +228,13 @@ class RequestHandler:
         }[kind]
         with self._journal.transaction() as tx:
             tx.incidents.acknowledge(incident_id, by, now)
-            self._record_and_notify(
-                tx, title, f"{by}: {note or 'on it'}", now, target=incident.target, incident=incident_id, kind=kind
-            )
+            said, ends = (self._pipeline, tx, title, f"{by}: {note or 'on it'}", now), (escalation_topic(incident_id),)
+            record_and_notify(*said, target=incident.target, incident=incident_id, kind=kind, ends=ends)
         return True, f"{title} by {by}" if kind == "ack" else f"{title}: {note}"
 
     def undo_incident(self, incident_id: int, who: str, now: Millis) -> tuple[bool, str]:
         """Queues the undoing of an incident: (True, number of the run) or (False, why not)."""
-        incident = self._journal.incidents.find_incident(incident_id)
-        if incident is None:
-            return False, incidents.describe_unknown(incident_id, self._journal.incidents.list_incidents())
-        state = self._journal.targets.get_state(incident.target, now)
-        if state.latched is not None:
-            cure = f'trading-watchdog resume {incident.target} --reason "…" first'
-            return False, f"{incident.target} is latched ({state.latch_why}): {cure}"
-        if at_work := self._journal.runs.list_unfinished(incident.target):
-            return (
-                False,
-                f"{at_work[0].plan} is at work on {incident.target}: wait for its end, or abort {at_work[0].id}",
-            )
-        repairs = [
-            run
-            for run in self._journal.runs.list_for_incident(incident_id)
-            if run.kind == "repair" and run.part != "undo"
-        ]
-        if not repairs and (halts := self._journal.runs.list_for_incident(incident_id)):
-            return False, (
-                f"incident {incident_id} has no repair to undo: what {halts[-1].plan} made safe goes back by its recover: "
-                f"after a resume, or by hand — trading-watchdog status says what still is off"
-            )
-        if not repairs or not self._journal.backups.list_for_incident(incident_id):
-            return False, f"there is nothing to undo of incident {incident_id}: nothing was changed, or it was undone"
-        with self._journal.transaction() as tx:
-            run = tx.runs.queue_run(
-                incident=incident_id,
-                target=incident.target,
-                plan=f"undo {incident_id}",
-                kind="repair",
-                part="undo",
-                text=to_json({"incident": incident_id}),
-                place=repairs[-1].place,
-                by=f"person {who}",
-                now=now,
-            )
-            self._record_and_notify(
-                tx,
-                f"incident {incident_id} is to be undone",
-                who,
-                now,
-                target=incident.target,
-                run=run,
-                incident=incident_id,
-            )
-        return True, str(run)
+        return run_requests.undo_incident(self._pipeline, self._journal, incident_id, who, now)
 
     # ─ to be left alone ─
 
@@ -298,7 +289,9 @@ class RequestHandler:
         text = f"{effect} for {format_duration(duration)}{', or until it is well' if until_well else ''}"
         with self._journal.transaction() as tx:
             tx.suppressions.add_suppression(kind, subject, now + duration, who, now, halts=halts, until_well=until_well)
-            self._record_and_notify(tx, text, who, now, target=target, opens=(suppression_topic(kind, subject),))
+            record_and_notify(
+                self._pipeline, tx, text, who, now, target=target, opens=(suppression_topic(kind, subject),)
+            )
         return True, text
 
     def end_suppressions(self, now: Millis) -> bool:
@@ -337,76 +330,23 @@ class RequestHandler:
         if kind == "silence":
             told = self._pipeline.incident_manager.firing.tell_still_firing(tx, suppression, why, now)
         ends = (suppression_topic(kind, subject),)
-        self._record_and_notify(tx, f"{kind} on {subject} ended", why, now, target=target, ends=ends, without=told)
-
-    def _record_and_notify(
-        self,
-        tx: Transaction,
-        title: str,
-        reason: str,
-        now: Millis,
-        *,
-        target: str,
-        run: int | None = None,
-        incident: int | None = None,
-        kind: str = "person",
-        opens: tuple[str, ...] = (),
-        ends: tuple[str, ...] = (),
-        without: Collection[str] = (),
-    ) -> None:
-        """The same words in the log, in the timeline and in the chat."""
-        if incident is None and (current := self._journal.incidents.find_open(target)) is not None:
-            incident = current.id
-        about = f"{target}: {title}" if target else title
-        tx.on_commit(log.warning, "%s (%s)", about, reason)
-        tx.timeline.add_event(kind, f"{title}: {reason}", now, incident=incident, run=run, target=target)
-        severity: Severity = "warn" if opens else "info"  # until it ends, less is done or told than the files say
-        message = Message(severity, about, (reason,), incident, filter_severity="warn", opens=opens, ends=ends)
-        self._pipeline.incident_manager.notify(tx, message, now, without=without)
+        record_and_notify(
+            self._pipeline, tx, f"{kind} on {subject} ended", why, now, target=target, ends=ends, without=told
+        )
 
     # ─ targets ─
 
-    def resume_target(self, target: str, who: str, now: Millis) -> tuple[bool, str]:
-        """Opens the latch and judges anew; refused while the bot cannot be seen or a plan is at work."""
+    def resume_target(self, target: str, who: str, now: Millis, *, latched: Millis | None = None) -> tuple[bool, str]:
+        """Opens the latch and judges anew; refused while the bot cannot be seen or a plan is at work.
+
+        `latched`: since when, of the latch that is meant; another one stays."""
+        if latched is not None and self._journal.targets.get_state(target, now).latched != latched:
+            return False, f"{target} is latched no longer, or anew: nothing changed"
         return resume.resume_target(self._pipeline, self._journal, self._standing, target, who, now)
 
     def start_plan(self, plan: str, target: str | None, level: str | None, who: str, now: Millis) -> tuple[bool, str]:
         """Queues a plan for a person: (True, number of the run) or (False, why not). A latch refuses repairs."""
-        config = self._pipeline.config
-        if plan not in config.plans:
-            return False, unknown_name("plan", plan, config.plans)
-        if target is None and len(config.targets) == 1:
-            (target,) = config.targets
-        if target is None:
-            return False, f"say which target with --target: {format_names(config.targets)}"
-        if target not in config.targets:
-            return False, unknown_name("target", target, config.targets)
-        known = config.plan(plan, target)
-        if known is None:
-            return False, f"{plan} needs a variable that {target} does not have — add it to the target's vars"
-        names = [rung.name for rung in known.levels]
-        if level is not None and level not in names:
-            return False, f"plan {plan} has no level {level!r}: {', '.join(names)}"
-        state = self._journal.targets.get_state(target, now)
-        if known.kind == "repair" and state.latched is not None:
-            return (
-                False,
-                f'{target} is latched ({state.latch_why}): trading-watchdog resume {target} --reason "…" first',
-            )
-        incident = self._journal.incidents.find_open(target)
-        first = 0 if level is None else names.index(level)
-        with self._journal.transaction() as tx:
-            self._pipeline.incident_manager.notify_start(tx, target, plan, first, who, now)
-            run = self._pipeline.incident_manager.queue_run(
-                tx,
-                target,
-                plan,
-                f"person {who}",
-                now,
-                incident=None if incident is None else incident.id,
-                level=first,
-            )
-        return True, str(run)
+        return run_requests.start_plan(self._pipeline, self._journal, plan, target, level, who, now)
 
 
 def is_too_old(request: Request, now: Millis) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from watchdog.core.errors import WatchdogError
 from watchdog.core.model import Millis
@@ -27,3 +27,15 @@ async def copy_series(
             copied: list[PageCopy] = done.value
             return copied
         await asyncio.sleep(0)
+
+
+def copier(
+    store: PageList, loop: Callable[[], asyncio.AbstractEventLoop]
+) -> Callable[[Collection[str], Millis, Millis, int], list[PageCopy]]:
+    """`copy_series` for other threads than that of `loop`."""
+
+    def copy(metrics: Collection[str], after: Millis, until: Millis, max_values: int) -> list[PageCopy]:
+        copying = copy_series(store, metrics, after, until, max_values)
+        return asyncio.run_coroutine_threadsafe(copying, loop()).result(5)
+
+    return copy

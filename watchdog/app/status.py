@@ -6,15 +6,18 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import isfinite
+from types import MappingProxyType
 
 from watchdog import __version__
 from watchdog.config import Config
 from watchdog.core.model import Millis
 from watchdog.core.target import Target
+from watchdog.core.telemetry import log
 from watchdog.core.units import format_value
 from watchdog.journal.messages import LATE_AFTER
 from watchdog.journal.storage import Journal
 from watchdog.journal.topics import channel_topic
+from watchdog.notifiers.pictures import describe_missing_pictures
 from watchdog.pipeline.past_runs import list_past_runs
 from watchdog.pipeline.pipeline import Pipeline
 from watchdog.rollback.held import list_undone
@@ -24,6 +27,14 @@ from watchdog.rules import BaselineState, scoped_query, unit_mismatch
 from watchdog.rules.guard import budget_uses
 
 
+def log_inventory(config: Config) -> None:
+    """What is watched, in the log."""
+    counts = map(len, (config.sources, config.kpis, config.rules, config.plans))
+    log.info("watching: %d sources, %d KPIs, %d rules, %d plans", *counts)
+    if not config.rules:
+        log.warning("nothing is judged: there is no rule")
+
+
 def build_status(
     config: Config,
     pipeline: Pipeline,
@@ -31,9 +42,10 @@ def build_status(
     source_errors: Mapping[str, str | None],
     now: Millis,
     standing: Callable[[str], Sequence[StandingChange]] = lambda _: (),
+    heard: Mapping[str, str | None] = MappingProxyType({}),
 ) -> dict[str, object]:
     """`source_errors`: source → why its last read failed, None when it did not. `standing`: (target) → what plans have left
-    so there."""
+    so there. `heard`: channel that is listened to → why it is not heard, None when it is."""
     cuts, flapping = pipeline.source_reports.cuts.current(), pipeline.source_reports.flaps.current()
     users = Counter(rule for rule, _ in config.rules_by_target)
     return {
@@ -77,7 +89,11 @@ def build_status(
             | {"configured": target is not None}
             for name, target in targets_to_show(config, journal).items()
         },
-        "channels": dict(_channel_statuses(config, journal, now)),
+        "channels": {
+            name: status | ({"unheard": heard[name]} if name in heard else {})
+            for name, status in _channel_statuses(config, journal, now)
+        },
+        "pictures": describe_missing_pictures(config.channels),
         "silenced": [
             {
                 "rule": suppression.subject,

@@ -30,6 +30,7 @@ from watchdog.host.systemctl import POLKIT_RULE_FILE, resolve_unit
 from watchdog.journal import may_open_journal, open_journal
 from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.storage import Journal
+from watchdog.notifiers.pictures import describe_missing_pictures
 from watchdog.offline.source_look import SourceLook
 from watchdog.pipeline.machine_state import firing_in
 from watchdog.pipeline.removals import find_removals
@@ -132,6 +133,8 @@ def check(options: argparse.Namespace) -> int:
             print_line(f"note: {note}")
         for source, why in failed.items():
             print_line(f"note: the source {source} could not be read: {why}")
+        if (missing := describe_missing_pictures(checked.channels)) is not None:
+            print_line(f"note: {missing}")
         for note in checked.unchecked:
             print_line(f"note: {note}")
         if checked.sources and not options.probe:

@@ -83,6 +83,13 @@ def register(commands: Commands) -> None:
     command.add_argument("what", metavar="RUN|TARGET", help="one run, or all of a target")
 
     command = add_command(
+        commands, "next", next_level, "Give up the level that a repair is at, and begin its next one."
+    )
+    add_reason_option(command)
+    add_config_option(command)
+    command.add_argument("run", type=int, metavar="RUN", help="its number, as in `status`")
+
+    command = add_command(
         commands,
         "ack",
         ack,
@@ -265,6 +272,10 @@ def deny(options: argparse.Namespace) -> int:
 
 def abort(options: argparse.Namespace) -> int:
     return _submit(options, "abort", {"what": options.what, "reason": options.reason})
+
+
+def next_level(options: argparse.Namespace) -> int:
+    return _submit(options, "next", {"run": options.run, "reason": options.reason})
 
 
 def ack(options: argparse.Namespace) -> int:

@@ -18,9 +18,9 @@ from watchdog.cli.daemon_api import DaemonFaultError, NobodyAnswersError, ask_fo
 from watchdog.cli.output import print_json, print_line, print_table
 from watchdog.core.errors import WatchdogError
 from watchdog.core.model import Millis
-from watchdog.offline import plots
 from watchdog.offline.history import loader
 from watchdog.offline.history.query import QueryTimes, metrics_in, run_query
+from watchdog.pictures import plots
 from watchdog.promql import EvaluationLimits, parse, required_lookback
 from watchdog.tsdb.page import Ints
 from watchdog.tsdb.schema import SERIES_FILE

@@ -10,7 +10,7 @@ from typing import Any
 from watchdog.config.files import find_files
 from watchdog.config.models import Config
 
-SECTIONS = ("rules", "kpis", "plans", "targets", "sources", "channels")
+SECTIONS = ("rules", "kpis", "plans", "targets", "sources", "channels", "people")
 _SECTION_NOUNS = {
     "rules": "rule",
     "kpis": "KPI",
@@ -18,7 +18,9 @@ _SECTION_NOUNS = {
     "targets": "target",
     "sources": "source",
     "channels": "channel",
+    "people": "person",
 }
+_PLURALS = {section: f"{noun}s" for section, noun in _SECTION_NOUNS.items()} | {"people": "people"}
 _MAX_NAMES = 5
 
 FileStats = dict[str, tuple[int, ...] | None]
@@ -32,10 +34,11 @@ def describe_changes(old: Config, new: Config) -> list[str]:
         before, after = _entries(old, section), _entries(new, section)
         for verb, names in _diff_names(before, after):
             if names:
+                noun = _PLURALS[section] if len(names) > 1 else _SECTION_NOUNS[section]
                 few = ", ".join(names[:_MAX_NAMES]) + (
                     f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
                 )
-                found.append(f"{len(names)} {_SECTION_NOUNS[section]}{'' if len(names) == 1 else 's'} {verb}: {few}")
+                found.append(f"{len(names)} {noun} {verb}: {few}")
     return found
 
 

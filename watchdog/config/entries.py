@@ -13,12 +13,14 @@ from pydantic import ValidationError
 from watchdog.config import interpolate, per_target, variables
 from watchdog.config.model_errors import ConfigNode, report_bad_tag, report_bare_durations, report_model_errors
 from watchdog.config.model_fields import ModelClass, model_tags, models_in
-from watchdog.config.models import DEFAULT_REMINDER, MIN_REMINDER, Defaults, History, Reload, SilentChannel, Web
+from watchdog.config.models import DEFAULT_REMINDER, Defaults, History, Reload, SilentChannel, Web
+from watchdog.config.reminder import parse_reminder
 from watchdog.config.salvage import salvage
+from watchdog.config.summary import Summary
 from watchdog.config.variables import Value
+from watchdog.core.chat import Person
 from watchdog.core.model import ConfigModel, Millis, Severity
-from watchdog.core.target import Target, has_own_sources
-from watchdog.core.units import parse_duration
+from watchdog.core.target import Escalation, Target, has_own_sources
 from watchdog.documents.document import Document
 from watchdog.documents.problems import shorten, suggest
 from watchdog.notifiers import AnyNotifier
@@ -27,11 +29,12 @@ from watchdog.promql import RecordingRules
 from watchdog.rules import ALL_TARGETS, Kpi, Rule
 from watchdog.sources import AnySource
 
-MAIN_KEYS = ("sources", "channels", "state", "web", "history", "reload", "remind")
+MAIN_KEYS = ("sources", "channels", "state", "people", "web", "history", "reload", "remind", "escalate", "summary")
 RULE_KEYS = ("targets", "kpis", "rules", "plans", "defaults")
 SECTION_NOUNS = {
     "sources": "source",
     "channels": "channel",
+    "people": "person",
     "targets": "target",
     "kpis": "KPI",
     "rules": "rule",
@@ -41,6 +44,7 @@ SECTION_NOUNS = {
 SECTION_MODELS: dict[str, tuple[ModelClass, ...]] = {
     "sources": models_in(AnySource),
     "channels": models_in(AnyNotifier),
+    "people": (Person,),
     "targets": (Target,),
     "kpis": (Kpi,),
     "rules": (Rule,),
@@ -108,6 +112,8 @@ class Draft:
     reload: Reload = field(default_factory=Reload)
     history: History | None = field(default_factory=History)
     remind: Millis | None = DEFAULT_REMINDER
+    summary: Summary | None = None
+    escalate: Escalation | None = None
     may_leave_out: bool = False
     """A channel that is not well, and a source for which the environment lacks something, are left out instead of refused."""
     left_out: dict[str, dict[str, str]] = field(default_factory=lambda: {"channels": {}, "sources": {}})
@@ -167,7 +173,7 @@ def build_draft(
     result = Draft(documents, main, folder, environ, recordings=recordings or {}, may_leave_out=may_leave_out)
     whole = [document for document in documents if _check_top_level(document, document is main)]
     for document in whole:
-        _add_sections(result, document, ("sources", "channels", "targets"))
+        _add_sections(result, document, ("sources", "channels", "people", "targets"))
         if document is main:
             _settings(result, document)
     result.variables = frozenset[str]().union(*(result.vars_of(target) for target in result.entries["targets"]))
@@ -377,6 +383,8 @@ def _settings(draft: Draft, document: Document) -> None:
         draft.web = build_model(ConfigNode(document, ("web",), value), (Web,)) or draft.web
     if (value := document.data.get("reload")) is not None:
         draft.reload = build_model(ConfigNode(document, ("reload",), value), (Reload,)) or draft.reload
+    if (value := document.data.get("summary")) is not None:
+        draft.summary = build_model(ConfigNode(document, ("summary",), value), (Summary,))
     value, node = document.data.get("history"), ConfigNode(document, ("history",), document.data.get("history"))
     if isinstance(value, dict):
         draft.history = build_model(node, (History,))
@@ -388,26 +396,11 @@ def _settings(draft: Draft, document: Document) -> None:
             "history should be a set of keys, or off",
             "history: {raw: 30d, coarse: 2y, max: 2GiB}",
         )
-    draft.remind = _reminder(ConfigNode(document, ("remind",), document.data.get("remind")))
+    draft.remind = parse_reminder(ConfigNode(document, ("remind",), document.data.get("remind")))
+    if (value := document.data.get("escalate")) is not None:
+        draft.escalate = build_model(ConfigNode(document, ("escalate",), value), (Escalation,))
     state = document.data.get("state")
     node = ConfigNode(document, ("state",), state)
     if state is not None and not (isinstance(state, str) and state):
         node.report(node.value_position(), "state should be the path of a folder", "put it in quotes")
     draft.state = state if isinstance(state, str) and state else None
-
-
-def _reminder(node: ConfigNode) -> Millis | None:
-    if node.raw is None:
-        return DEFAULT_REMINDER
-    if node.raw == "off":
-        return None
-    try:
-        pause = parse_duration(node.raw if isinstance(node.raw, str) else "")
-    except ValueError:
-        node.report(node.value_position(), "remind should be a duration, or off", "remind: 1h")
-        return None
-    if pause < MIN_REMINDER:
-        node.report(
-            node.value_position(), f"reminders every {node.raw} are too many, a minute apart is the least", "remind: 1h"
-        )
-    return pause

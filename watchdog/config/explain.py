@@ -265,7 +265,10 @@ def _labels_sentences(rule: Rule, kpi: Kpi | None) -> Iterator[str]:
 def _notified_sentence(config: Config, rule: Rule) -> str:
     if rule.notify is not None and not rule.notify:
         return "Nobody is told"
-    names = [name for name in config.channels if rule.notify is None or name in rule.notify]
+    told = {
+        name for target in config.targets_of(rule.name) or [""] for name in config.told_channels(target, rule.notify)
+    }
+    names = [name for name in config.channels if name in told]
     if not names:
         return (
             f"Told: {', '.join(rule.notify)}" if rule.notify else "It is told on every channel; none is configured here"

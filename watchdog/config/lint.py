@@ -44,6 +44,12 @@ def lint(draft: Draft, checks: Iterable[Check]) -> Iterator[Problem]:
     ):
         if not draft.entries[section] and draft.main.complete:
             yield lint_warning(top, top.key_position(section), what, f"add one under {section}:")
+    if not draft.entries["people"] and draft.main.complete:
+        for entry in _valid_entries(draft, "channels"):
+            for key in ("answers", "app_token", "app_token_file"):
+                if entry.raw.get(key):
+                    what = f"{key} is for people's answers, and nobody may answer"
+                    yield lint_warning(entry.node, entry.node.key_position(key), what, "say who under people:")
 
 
 def lint_warning(node: ConfigNode, position: Position, what: str, cure: str) -> Problem:

@@ -81,11 +81,14 @@ def load_partial(path: Path, *, environ: Mapping[str, str]) -> Config:
     return Config(
         sources=_bound_sources(models),
         channels=models["channels"],
+        people=models["people"],
         state=_state_folder(partial),
         web=partial.web,
         reload=partial.reload,
         history=partial.history,
         remind=partial.remind,
+        summary=partial.summary,
+        escalate=partial.escalate,
         targets=models["targets"],
         kpis=models["kpis"],
         rules=models["rules"],
@@ -214,10 +217,13 @@ def _build_config(
     config = Config(
         sources=_bound_sources(models),
         channels=models["channels"],
+        people=models["people"],
         state=_state_folder(draft),
         web=draft.web,
         history=draft.history,
         remind=draft.remind,
+        summary=draft.summary,
+        escalate=draft.escalate,
         reload=draft.reload,
         targets=models["targets"],
         kpis=models["kpis"],
@@ -316,6 +322,10 @@ def _fingerprint(draft: Draft, files: Iterable[str], imported: ImportedRules) ->
         content["history"] = None if draft.history is None else draft.history.model_dump()
     if draft.remind != DEFAULT_REMINDER:
         content["remind"] = draft.remind
+    if draft.summary is not None:
+        content["summary"] = draft.summary.model_dump()
+    if draft.escalate is not None:
+        content["escalate"] = draft.escalate.model_dump()
     for section, entries in draft.entries.items():
         may_hold_secrets = expands_environment(section)
         listed = [

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field, field_validator
 
+from watchdog.config.summary import Summary
+from watchdog.core.chat import Person
 from watchdog.core.model import ConfigModel, Duration, FrozenList, Millis, Severity
-from watchdog.core.target import Target, has_own_sources
+from watchdog.core.target import Escalation, Target, has_own_sources
 from watchdog.core.units import parse_quantity
 from watchdog.documents.problems import Problem
 from watchdog.notifiers import AnyNotifier
@@ -129,6 +131,7 @@ class SilentChannel:
     """Stands for a channel on which this process cannot tell anything: what is told there waits in the journal."""
 
     from_: Severity
+    standby: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +164,12 @@ class Config:
     """What is allowed but probably not meant."""
     remind: Millis | None = DEFAULT_REMINDER
     """ms after which people are told that an incident is still critical, twice as long each time; None: never."""
+    people: Mapping[str, Person] = field(default_factory=dict)
+    """Who may answer in the chats."""
+    summary: Summary | None = None
+    """When and where people are told how it goes; None: only when they ask."""
+    escalate: Escalation | None = None
+    """Who is told when nobody acknowledges a critical incident; a target may say otherwise: ask `escalation_of`."""
     prometheus_alerts: Mapping[str, PrometheusAlert] = field(default_factory=dict)
     """By rule: what those from Prometheus's files say to people."""
     recordings: RecordingRules = field(default_factory=dict)
@@ -176,6 +185,20 @@ class Config:
     """(`kpis` or `plans`, name) of those."""
     places: Mapping[tuple[str, str], str] = field(default_factory=dict, compare=False)
     """(section, name) → the file that says so, as it is called from the folder of the configuration."""
+
+    def escalation_of(self, target: str) -> Escalation | None:
+        """None: nobody is told."""
+        known = self.targets.get(target)
+        said = None if known is None else known.escalate
+        return self.escalate if said is None else said if isinstance(said, Escalation) else None
+
+    def told_channels(self, target: str | None, channels: Collection[str] | None) -> list[str]:
+        """The channels that hear of a target where `channels` are named for it; None: none are. In the order of the files."""
+        known = self.targets.get(target or "")
+        named = known.notify if channels is None and known is not None else channels
+        if named is not None:
+            return [name for name in dict.fromkeys(named) if name in self.channels]
+        return [name for name, channel in self.channels.items() if not channel.standby]
 
     def rule(self, name: str, target: str) -> Rule:
         """What a rule is for one of its targets. Raises KeyError."""

@@ -14,6 +14,8 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json
 from watchdog.config.entries import SECTION_MODELS
 from watchdog.config.model_fields import TAG_KEYS, ModelClass, field_by_key, model_tags, models_in
 from watchdog.config.models import DEFAULT_STATE_FOLDER, Defaults, History, Reload, Web
+from watchdog.config.summary import Summary
+from watchdog.core.target import Escalation
 from watchdog.core.units import format_promql_duration
 
 Json = dict[str, Any]
@@ -52,11 +54,17 @@ _TEXT_TYPES: Mapping[str, Json] = {
         "pattern": "^ *[0-9]{1,2}:[0-9]{2} *[-–] *[0-9]{1,2}:[0-9]{2} *$",
         "examples": ["09:30-16:00"],
     },
+    "TimeOfDay": {"type": "string", "pattern": "^ *[0-9]{1,2}:[0-9]{2} *$", "examples": ["08:00"]},
     "Zone": {"type": "string", "examples": ["Europe/Berlin", "America/New_York"]},
     "Day": {
         "type": "string",
         "pattern": "^ *([Mm]on|[Tt]ue|[Ww]ed|[Tt]hu|[Ff]ri|[Ss]at|[Ss]un)",
         "examples": ["mon-fri", "sat"],
+    },
+    "Weekday": {
+        "type": "string",
+        "pattern": "^ *([Mm]on|[Tt]ue|[Ww]ed|[Tt]hu|[Ff]ri|[Ss]at|[Ss]un) *$",
+        "examples": ["mon", "sun"],
     },
 }
 """Texts with a meaning of their own. The patterns let a few through that `check` refuses, and none the other way round."""
@@ -70,10 +78,13 @@ _PARSER_SCHEMAS: Mapping[str, Json] = {
     "parse_duration": {"x-ref": "Duration"},
     "parse_patience": {"x-ref": "Patience"},
     "_parse_budget": {"anyOf": [{"x-ref": "Budget"}, {"type": "array", "items": {"x-ref": "Budget"}}]},
+    "_parse_message_limit": {"x-ref": "Budget"},
     "_parse_size": {"x-ref": "Size"},
     "parse_between": {"x-ref": "Hours"},
     "parse_days": {"anyOf": [{"x-ref": "Day"}, {"type": "array", "items": {"x-ref": "Day"}, "minItems": 1}]},
     "parse_zone": {"x-ref": "Zone"},
+    "parse_time_of_day": {"x-ref": "TimeOfDay"},
+    "parse_weekday": {"x-ref": "Weekday"},
 }
 """A reader of our own → what it reads. The generator would not know a reference to what it has not made itself."""
 
@@ -90,9 +101,11 @@ def json_schema(kind: FileKind) -> Json:
     """The schema of ``rules/*.yaml`` or of ``watchdog.yaml``, draft 7: what editors' language servers read."""
     title = f"{'A rule file' if kind == 'rules' else 'watchdog.yaml'} of Trading Watchdog"
     settings: dict[str, ModelClass] = (
-        {"defaults": Defaults} if kind == "rules" else {"web": Web, "history": History, "reload": Reload}
+        {"defaults": Defaults}
+        if kind == "rules"
+        else {"web": Web, "history": History, "reload": Reload, "escalate": Escalation, "summary": Summary}
     )
-    sections = ("targets", "kpis", "rules", "plans") if kind == "rules" else ("sources", "channels")
+    sections = ("targets", "kpis", "rules", "plans") if kind == "rules" else ("sources", "channels", "people")
     definitions = _definitions(
         [*settings.values(), *(model for section in sections for model in SECTION_MODELS[section])]
     )
@@ -125,6 +138,7 @@ _SECTION_DESCRIPTIONS = {
     "plans": "What is done about it: a halt makes it safe, a repair is a ladder of levels.",
     "sources": "Where samples come from.",
     "channels": "Where people are told.",
+    "people": "Who may answer in the chats.",
 }
 
 

@@ -13,12 +13,14 @@ from watchdog import rules
 from watchdog.config.entries import SECTION_NOUNS, Draft, Entry
 from watchdog.config.entry_checks import report_error, report_unknown, run_each, validate_expression
 from watchdog.config.identity_labels import lint_identity_labels
-from watchdog.config.lint import lint
+from watchdog.config.lint import lint, lint_warning
 from watchdog.config.model_errors import ConfigNode
+from watchdog.config.people import lint_people, validate_people
 from watchdog.config.salvage import hangs_together
 from watchdog.config.source_targets import validate_source_targets
 from watchdog.config.validate_plans import lint_alike_bots, lint_halts, rule_target, validate_plan, validate_steps
 from watchdog.config.variables import names_in
+from watchdog.core.target import Escalation
 from watchdog.core.units import UNITS, parse_limit
 from watchdog.documents.problems import Problem, shorten
 from watchdog.plans.models import Repair
@@ -49,10 +51,55 @@ def validate(draft: Draft) -> tuple[tuple[Check, ...], list[Problem]]:
     for entry in draft.readable("plans"):
         for plan in entry.readable_models():
             validate_plan(draft, entry, plan)
+    _validate_channels_of_targets(draft)
     validate_source_targets(draft)
+    unheard = list(_validate_summary(draft))
     validate_steps(draft)
-    found = [*lint(draft, checks), *lint_identity_labels(draft), *lint_halts(draft), *lint_alike_bots(draft)]
+    validate_people(draft)
+    found = [
+        *lint(draft, checks),
+        *lint_people(draft),
+        *lint_identity_labels(draft),
+        *lint_halts(draft),
+        *lint_alike_bots(draft),
+        *unheard,
+    ]
     return tuple(checks), found
+
+
+def _validate_summary(draft: Draft) -> Iterator[Problem]:
+    """That its channels are there; and a warning where nobody hears it."""
+    if draft.summary is None or draft.main is None:
+        return
+    node = ConfigNode(draft.main, ("summary",), draft.main.data["summary"])
+    for index, channel in enumerate(draft.summary.notify or ()):
+        report_unknown(draft, "channels", channel, node, node.value_position("notify", index))
+    heard = [channel for channel in draft.models("channels").values() if channel.from_ == "info"]
+    if draft.summary.notify is None and not heard and draft.entries["channels"]:
+        what = "nobody gets the summary: no channel says from: info"
+        name = next(iter(draft.entries["channels"]))
+        yield lint_warning(node, node.key_position(), what, f"name one under summary: notify: [{name}]")
+
+
+def _validate_channels_of_targets(draft: Draft) -> None:
+    """Channels that a target, or `escalate` of watchdog.yaml, names."""
+    if draft.main is None:
+        return
+
+    def report(said: Escalation | None, node: ConfigNode, *path: str) -> None:
+        for index, name in enumerate(getattr(said, "to", None) or ()):
+            report_unknown(draft, "channels", name, node, node.value_position(*path, "to", index))
+
+    report(
+        draft.escalate,
+        ConfigNode(draft.main, ("escalate",), None if draft.escalate is None else draft.main.data["escalate"]),
+    )
+    for entry in draft.readable("targets"):
+        target, node = entry.readable, entry.node
+        for index, name in enumerate(getattr(target, "notify", None) or ()):
+            report_unknown(draft, "channels", name, node, node.value_position("notify", index))
+        said = getattr(target, "escalate", None)
+        report(said if isinstance(said, Escalation) else None, node, "escalate")
 
 
 def _validate_kpi(draft: Draft, entry: Entry, kpi: Kpi) -> None:

@@ -132,6 +132,60 @@ MAX_LINE_CHARACTERS = 800
 
 
 @dataclass(frozen=True, slots=True)
+class Button:
+    """An answer that is offered under a message."""
+
+    text: str
+    answer: str
+    """What pressing it says, in the words of a command: ``ack 17``. At most 60 bytes, ASCII; numbers of the journal and no
+    names."""
+    style: Literal["", "primary", "danger"] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A picture that belongs to a message, as what is to be drawn: it is drawn when the message goes out."""
+
+    kpi: str
+    target: str
+    labels: Labels = ()
+    incident: int | None = None
+    """Its trips and levels are marked."""
+    span: Millis = 3_600_000
+    until: Millis = 0
+    """Wall time; the last moment that is drawn."""
+
+
+class Fact(NamedTuple):
+    """What a message says, as far as it can be counted: what several messages say is put together by these."""
+
+    target: str
+    """Empty: several."""
+    what: str
+    """``loss tripped``: the same words wherever it is the same."""
+    severity: Severity
+    number: int = 1
+    """Label sets, or targets."""
+    worst: str = ""
+    """The worst of them, on one line."""
+    excess: float = 0.0
+    """How far beyond the limit that is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One thing that is bad, as a state: for channels to which that is told and not messages."""
+
+    labels: Labels
+    """Which it is: the same for as long as it lasts."""
+    annotations: Labels
+    starts: Millis | None = None
+    """None: just now."""
+    ends: Millis | None = None
+    """When it was over; None: it is not."""
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """What people are told, the same value from the decision to the channel. `title` and each of `lines` are one line of
     plain text that is seen whole, whatever went into it (`core.text`): markup is each notifier's business."""
@@ -157,10 +211,28 @@ class Message:
     """Identifies the message on its channel, once it is in the journal; a repeated send carries the same key."""
     thread: str | None = None
     """What `send` returned for the incident's first message on this channel; None when this is the first."""
+    buttons: tuple[Button, ...] = ()
+    """What may be answered, where the channel takes answers."""
+    chart: Chart | None = None
+    """What is drawn beside it, where the channel shows pictures and they can be drawn."""
+    picture: bytes | None = None
+    """The chart, drawn (PNG), once the message goes out."""
+    about: tuple[str, ...] | None = None
+    """Of the message that begins an incident on a channel: what of its lines stays, where that can be edited, below what is
+    so now. None: it begins none."""
+    alerts: tuple[Alert, ...] | None = None
+    """What of its subject is so once the message goes out, for a channel that is told states; None: nobody knows, the message
+    itself is told."""
+    target: str = ""
+    """Whom it is about, where it belongs to no incident: channels that are not told of that target do not hear it."""
+    facts: tuple[Fact, ...] = ()
+    """What it says, to be counted with what others say; a message without is known by its title."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "title", shorten(self.title, MAX_TITLE_CHARACTERS))
         object.__setattr__(self, "lines", tuple(shorten(line, MAX_LINE_CHARACTERS) for line in self.lines))
+        if self.about is not None:
+            object.__setattr__(self, "about", tuple(shorten(line, MAX_LINE_CHARACTERS) for line in self.about))
 
 
 NotifyFunction = Callable[[Message], None]

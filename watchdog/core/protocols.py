@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 from watchdog.core.errors import ActionError
-from watchdog.core.model import JsonObject, Message, Millis, OnError, Sample, Severity
+from watchdog.core.model import Alert, JsonObject, Message, Millis, OnError, Sample, Severity
 from watchdog.core.target import Target
 
 SourceState = dict[str, Any]
@@ -385,10 +385,25 @@ class Action(Protocol):
 class Notifier(Protocol):
     """Tells people. `send` may be a coroutine where the client library is; raises NotifyError only.
 
-    Returns a handle for the thread (a Slack ts, a Telegram message id), or None.
+    Returns a handle for the thread (a Slack ts, a Telegram message id), or None. One that delivers, and yet has something to be put
+    right in its configuration, may say so in a property `notice`: "what happened — the cure", or None.
     """
 
     @property
     def from_(self) -> Severity: ...
 
     def send(self, message: Message) -> Any: ...
+
+
+@runtime_checkable
+class AlertingNotifier(Notifier, Protocol):
+    """Is told states, again and again while they last. `send` tells `Message.alerts`, or the message where there are none."""
+
+    @property
+    def resend(self) -> Millis:
+        """Until all that is so is told once more."""
+        ...
+
+    def publish(self, alerts: Sequence[Alert]) -> None:
+        """These are so. Telling it twice changes nothing. Runs in a thread; raises NotifyError only."""
+        ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, time, timedelta
 from functools import lru_cache
 from typing import Annotated
 from zoneinfo import ZoneInfo
@@ -83,6 +83,46 @@ def _is_zone(name: object) -> bool:
 
 
 Zone = Annotated[str, BeforeValidator(parse_zone)]
+
+
+_TIME_OF_DAY = re.compile(r"\s*(\d\d?):(\d\d)\s*")
+
+
+def parse_time_of_day(value: object) -> object:
+    """``08:00``. Raises ValueError with the cure."""
+    match = _TIME_OF_DAY.fullmatch(str(value))
+    if match is None or int(match[1]) > 23 or int(match[2]) > 59:
+        raise ValueError(f'a time of the day reads like "08:00", from 00:00 to 23:59, not {value!r}')
+    return f"{int(match[1]):02}:{match[2]}"
+
+
+def parse_weekday(value: object) -> object:
+    """One of `DAYS`. Raises ValueError with the cure."""
+    day = str(value).strip().lower()
+    if day not in DAYS:
+        raise ValueError(f"{value!r} is no day of the week — say one of {', '.join(DAYS)}")
+    return day
+
+
+TimeOfDay = Annotated[str, BeforeValidator(parse_time_of_day)]
+Weekday = Annotated[str, BeforeValidator(parse_weekday)]
+
+
+def last_occurrence(at: str, day: str | None, zone: str, now: int) -> int:
+    """The last time up to `now` (both ms since the epoch) at which the clocks there showed `at`, on that day of the week or on any.
+
+    Once a day, whatever is done to the clocks: of an hour that comes twice the first counts, and one that is left out is as
+    much later.
+    """
+    place = ZoneInfo(zone)
+    today = datetime.fromtimestamp(now / 1_000, place).date()
+    hours, minutes = map(int, at.split(":"))
+    for back in range(15):
+        then = today - timedelta(days=back)
+        t = round(datetime.combine(then, time(hours, minutes), place).timestamp() * 1_000)
+        if t <= now and day in (None, DAYS[then.weekday()]):
+            return t
+    raise AssertionError("a day of the week comes within two weeks")
 
 
 @lru_cache(maxsize=256)

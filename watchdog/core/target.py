@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, Strict, model_validator
 
 from watchdog.core.errors import ActionError
+from watchdog.core.hours import Hours
 from watchdog.core.model import ConfigModel, CwdPath, Duration, FilePath, FrozenList, Millis, VariableName
-from watchdog.core.schedule import Zone, in_schedule, parse_between, parse_days
 from watchdog.core.units import parse_duration
 
 
@@ -45,43 +45,46 @@ class Budget(NamedTuple):
     text: str
 
 
+def parse_budget_text(text: str, what: str = "a budget") -> Budget:
+    """``3 per 1h``. Raises ValueError with the cure; `what` it is, for people."""
+    count, _, per = (part.strip() for part in text.partition("per"))
+    if not count.isdecimal() or len(count) > 6 or int(count) < 1 or not per:
+        raise ValueError(f"{what} reads like 3 per 1h, not {text!r}")
+    return Budget(int(count), parse_duration(per), text)
+
+
 def _parse_budget(value: object) -> object:
     """``["3 per 1h", "7 per 1d"]`` or one such string → budgets. Raises ValueError with the cure."""
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, Sequence) or not all(isinstance(text, str | Budget) for text in texts):
         raise ValueError("a budget reads like 3 per 1h, or a list of such")
-    budgets = []
-    for text in texts:
-        if isinstance(text, Budget):
-            budgets.append(text)
-            continue
-        count, _, per = (part.strip() for part in text.partition("per"))
-        if not count.isdecimal() or len(count) > 6 or int(count) < 1 or not per:
-            raise ValueError(f"a budget reads like 3 per 1h, not {text!r}")
-        budgets.append(Budget(int(count), parse_duration(per), text))
-    return tuple(budgets)
+    return tuple(text if isinstance(text, Budget) else parse_budget_text(text) for text in texts)
 
 
-class Maintenance(ConfigModel):
-    """Hours in which no repair is started: somebody else is at work then, week for week. Halts are."""
+class Escalation(ConfigModel):
+    """A further channel is told when nobody has acknowledged a critical incident."""
 
-    between: Annotated[str | None, BeforeValidator(parse_between)] = None
-    """Hours of the day, `"22:00-23:30"`; over midnight belongs to the day it begins on."""
-    days: Annotated[FrozenList[str] | None, BeforeValidator(parse_days)] = None
-    """Days of the week: `[mon-fri]`, `[sat, sun]`."""
-    timezone: Zone = "UTC"
-    """Whose clock is meant."""
-    why: str
-    """Stands where people ask why nothing is repaired."""
+    after: Duration
+    """How long people have to acknowledge it."""
+    to: FrozenList[str]
+    """Channels that are told then, once."""
 
     @model_validator(mode="after")
-    def _has_an_end(self) -> Maintenance:
-        if self.between is None and self.days is None:
-            raise ValueError("maintenance needs between or days: it has an end")
+    def _is_one(self) -> Escalation:
+        if not self.to:
+            raise ValueError("escalate names no channel to tell — say to: [pager]")
+        if self.after < 1_000:
+            raise ValueError("nobody acknowledges that fast — say after: 15m")
         return self
 
-    def active_at(self, t: Millis) -> bool:
-        return in_schedule(self.between, self.days, self.timezone, t)
+
+class Maintenance(Hours):
+    """Hours in which no repair is started: somebody else is at work then, week for week. Halts are."""
+
+    called: ClassVar[str] = "maintenance"
+
+    why: str
+    """Stands where people ask why nothing is repaired."""
 
 
 Variable = str | int | float | bool
@@ -114,6 +117,11 @@ class Target(ConfigModel):
     """After somebody else deployed or restarted the bot: so long repairs wait. Halts do not."""
     maintenance: FrozenList[Maintenance] = ()
     """Hours in which rules start no repair. Halts run."""
+    notify: FrozenList[str] | None = None
+    """Channels that are told of it, where its rules (or the defaults of their file) do not say it themselves; all when not said."""
+    escalate: Escalation | Literal["off"] | None = None
+    """Which channels are told when nobody acknowledges a critical incident: `{after: 15m, to: [pager]}`, or `off`; when not said,
+    as `escalate` of watchdog.yaml says."""
     sources: FrozenList[str] | None = None
     """Sources that are its own: no other target's rule sees them. Those that no target names are seen by all. With a single
     target that says none, everything is its own."""

@@ -42,6 +42,15 @@ class Telemetry:
         self.notifications = Counter(
             "watchdog_notifications", "Messages by what became of them.", ["channel", "outcome"], registry=registry
         )
+        self.chat_answers = Counter(
+            "watchdog_chat_answers",
+            "What people said in chats, by what became of it.",
+            ["channel", "outcome"],
+            registry=registry,
+        )
+        self.chat_listening = Gauge(
+            "watchdog_chat_listening", "1 while it is heard what people answer.", ["channel"], registry=registry
+        )
         self.source_up = Gauge("watchdog_source_up", "1 when the last read succeeded.", ["source"], registry=registry)
         self.source_duration = Gauge(
             "watchdog_source_duration_seconds",

@@ -46,24 +46,28 @@ def follow_clock_step(sql: SqlSession, step: Millis, now: Millis, span: Millis) 
         now,
     )
     sql.execute(
-        "UPDATE incident SET opened = opened + ?, acked = acked + ?, reminded = reminded + ? "
-        "WHERE closed IS NULL AND opened <= ?",
-        *(step,) * 3,
+        "UPDATE incident SET opened = opened + ?, acked = acked + ?, reminded = reminded + ?, "
+        "escalated = escalated + ? WHERE closed IS NULL AND opened <= ?",
+        *(step,) * 4,
         now,
     )
     sql.execute("UPDATE stay SET t = t + ?, until = until + ? WHERE ended IS NULL AND t <= ?", step, step, now)
     sql.execute(
-        "UPDATE message SET created = created + ?, next_try = next_try + ? "
+        "UPDATE message SET created = created + ?, next_try = next_try + ?, held = held + ? "
         "WHERE sent IS NULL AND failed IS NULL AND created <= ?",
-        step,
-        step,
+        *(step,) * 3,
         now,
     )
+    sql.execute("UPDATE message SET counted = counted + ? WHERE counted <= ?", step, now)
     sql.execute(
         "UPDATE channel_pause SET t = t + ?, until = until + ?, crit_until = crit_until + ? WHERE t <= ?",
         *(step,) * 3,
         now,
     )
+    sql.execute("UPDATE head SET next_try = next_try + ? WHERE final = 0 AND next_try > 0", step)
+    sql.execute("UPDATE chat_event SET t = t + ?, received = received + ? WHERE answered IS NULL", step, step)
+    sql.execute("UPDATE confirmation SET t = t + ?, until = until + ? WHERE used IS NULL AND t <= ?", step, step, now)
+    sql.execute("UPDATE summary SET due = due + ?, told = told + ? WHERE due <= ?", step, step, now)
     # What is before every epoch is compared with no more, and would hide in its hour what has come since.
     peaks = sql.query(
         "SELECT series, side, t, v FROM peak WHERE t <= ? AND t + ? > (SELECT coalesce(min(epoch), 0) FROM target)",
@@ -95,11 +99,15 @@ def handle_clock_jump(sql: SqlSession, now: Millis) -> None:
         now,
         ahead,
     )
+    sql.execute("UPDATE message SET counted = ? WHERE counted > ?", now, ahead)
     sql.execute(
         "UPDATE channel_pause SET until = until - (t - ?), crit_until = crit_until - (t - ?), t = ? WHERE t > ?",
         *(now, now, now, ahead),
     )
     sql.execute("UPDATE incident SET reminded = ? WHERE reminded > ?", now, ahead)
+    sql.execute("UPDATE head SET next_try = ? WHERE next_try > ? AND final = 0", now, ahead)
+    sql.execute("UPDATE summary SET told = min(told, ?), due = ? WHERE due > ?", now, now, ahead)
+    sql.execute("UPDATE confirmation SET until = until - (t - ?), t = ? WHERE t > ? AND used IS NULL", now, now, ahead)
     sql.execute("DELETE FROM peak WHERE t > ?", ahead)
     writer = SqlPeakWriter(sql)
     for series, side, v in peaks:

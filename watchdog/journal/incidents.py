@@ -24,6 +24,8 @@ class Incident:
     """When people were told last that it is still critical."""
     reminders: int = 0
     """How often."""
+    escalated: Millis | None = None
+    """When a further channel was told that nobody has acknowledged it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ def describe_unknown(incident: int, newest: Sequence[Incident]) -> str:
     return f"there is no incident {incident} — the newest: {known}"
 
 
-_COLUMNS = "id, target, opened, closed, severity, title, acked, acked_by, reminded, reminders"
+_COLUMNS = "id, target, opened, closed, severity, title, acked, acked_by, reminded, reminders, escalated"
 
 
 class SqlIncidentReader(SqlRepository):
@@ -61,6 +63,13 @@ class SqlIncidentReader(SqlRepository):
 
     def list_incidents(self, limit: int = 50) -> list[Incident]:
         rows = self._sql.query(f"SELECT {_COLUMNS} FROM incident ORDER BY id DESC LIMIT ?", limit)  # noqa: S608 – our own columns
+        return [Incident(*row) for row in rows]
+
+    def list_incidents_since(self, since: Millis) -> list[Incident]:
+        rows = self._sql.query(
+            f"SELECT {_COLUMNS} FROM incident WHERE closed IS NULL OR closed >= ? ORDER BY id",  # noqa: S608 – our own columns
+            since,
+        )
         return [Incident(*row) for row in rows]
 
     def list_trips(self, incident: int) -> list[TripRecord]:
@@ -132,6 +141,9 @@ class SqlIncidentWriter(SqlRepository):
         self._sql.execute(
             "UPDATE trip SET silenced = 0 WHERE incident = ? AND rule = ? AND cleared IS NULL", incident, rule
         )
+
+    def note_escalation(self, incident: int, now: Millis) -> None:
+        self._sql.execute("UPDATE incident SET escalated = ? WHERE id = ?", now, incident)
 
     def note_reminder(self, incident: int, now: Millis, *, counts: bool) -> None:
         self._sql.execute(

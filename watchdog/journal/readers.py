@@ -11,11 +11,14 @@ from typing import Any, Protocol
 from watchdog.core.model import JsonObject, Message, Millis, Severity
 from watchdog.journal.backups import FileBackup
 from watchdog.journal.baselines import Baseline
+from watchdog.journal.chat import ChatRecord, Confirmation
+from watchdog.journal.heads import Head
 from watchdog.journal.incidents import Incident, TripRecord
 from watchdog.journal.machines import MachineKey
-from watchdog.journal.messages import ChannelQueue, OutboxMessage, UndeliveredMessage
+from watchdog.journal.messages import ChannelQueue, OpenedTopic, OutboxMessage, UndeliveredMessage
 from watchdog.journal.requests import Request
 from watchdog.journal.runs import PlanRun, Step
+from watchdog.journal.summaries import SummaryRecord
 from watchdog.journal.suppressions import Suppression, SuppressionKind
 from watchdog.journal.targets import TargetState
 from watchdog.journal.timeline import TimelineEvent
@@ -28,6 +31,9 @@ class IncidentReader(Protocol):
 
     def list_incidents(self, limit: int = 50) -> list[Incident]:
         """The newest first."""
+
+    def list_incidents_since(self, since: Millis) -> list[Incident]:
+        """Those that are open, or were closed since then; the oldest first."""
 
     def list_trips(self, incident: int) -> list[TripRecord]: ...
 
@@ -126,11 +132,44 @@ class MessageReader(Protocol):
         """What is to be tried now, on one channel or on all, one of each incident and channel, or two where one of them is
         critical: critical ones first, then the oldest."""
 
+    def list_waiting(
+        self,
+        channel: str,
+        lane: int,
+        now: Millis,
+        *,
+        incident: int | None = None,
+        behind: int = 0,
+        after: int = 0,
+        limit: int = 500,
+    ) -> list[OutboxMessage]:
+        """What waits on a channel in a lane, oldest first, behind the number `after`: of an incident all of it from the number
+        `behind` on, and what was held before, but not what stands for others; else all that nothing holds any more."""
+        ...
+
+    def count_waiting_incidents(self, channel: str, written_by: Millis) -> int:
+        """Of how many incidents something waits on a channel since then or longer that is not critical."""
+
+    def find_counted(self, channel: str, n: int) -> Millis | None:
+        """When the last but n - 1 of the messages was sent that count under the channel's limit."""
+
+    def was_critical_since(self, channel: str, t: Millis) -> bool:
+        """Whether something critical was sent there since."""
+
+    def has_other_hold(self, channel: str, until: Millis, now: Millis, *, relief: bool) -> bool:
+        """Whether `hold_channel` would change anything."""
+
     def next_due(self) -> dict[str, Millis]:
         """For each channel with something unsent: when it is to be tried."""
 
     def thread_handle(self, channel: str, incident: int | None) -> str | None:
         """Handle of the incident's first message that arrived on a channel."""
+
+    def find_first_sent(self, channel: str, incident: int) -> tuple[str, Message] | None:
+        """(handle, message) of the incident's first message that arrived on a channel."""
+
+    def find_about(self, channel: str, incident: int) -> tuple[str, ...] | None:
+        """What stays, for the channel, of the message that begins the incident there, whether or not that has arrived."""
 
     def begins_thread(self, channel: str, incident: int | None) -> bool:
         """Whether a message on a channel would be the first of its incident there."""
@@ -145,9 +184,19 @@ class MessageReader(Protocol):
         """(channel, topic) of all that is open."""
         ...
 
+    def last_message_id(self) -> int:
+        """Number of the newest message; 0: there is none."""
+        ...
+
+    def list_channels_after(self, message: int) -> set[str]:
+        """Channels for which messages were written after that one."""
+
     def list_unsent(self) -> list[tuple[str, Message]]:
         """(channel, message), in order, of all that is neither delivered nor given up."""
         ...
+
+    def list_opened_topics(self, channel: str, ended_since: Millis) -> list[OpenedTopic]:
+        """What a channel was told is bad and is not over, or is over since then."""
 
     def count_sent(self, incident: int) -> int:
         """How many messages of an incident were delivered."""
@@ -167,6 +216,9 @@ class MessageReader(Protocol):
     def list_queues(self) -> dict[str, ChannelQueue]:
         """What waits, by channel; nothing of those for which nothing does."""
 
+    def paused_until(self, channel: str) -> Millis:
+        """Until when a channel's service has asked to be left alone; 0: it has not."""
+
     def count_refusals(self, channel: str) -> int:
         """How often a channel's service has asked to be left alone since it last took something."""
 
@@ -178,6 +230,29 @@ class RequestReader(Protocol):
     def list_unanswered(self) -> list[Request]: ...
 
     def find_answer(self, request: int) -> tuple[bool, str] | None: ...
+
+
+class HeadReader(Protocol):
+    def list_heads(self, channel: str | None = None) -> list[Head]:
+        """Those that may still change."""
+
+
+class ChatReader(Protocol):
+    def list_unanswered(self) -> list[ChatRecord]:
+        """Oldest first."""
+
+    def is_known(self, channel: str, key: str) -> bool:
+        """Whether it was taken in already."""
+
+    def find_confirmation(self, number: int) -> Confirmation | None: ...
+
+    def list_open_confirmations(self, now: Millis) -> list[Confirmation]:
+        """Neither used nor past their time; oldest first."""
+
+
+class SummaryReader(Protocol):
+    def find_last(self, kind: str) -> SummaryRecord | None:
+        """The last one of a kind that was due; None: none ever was."""
 
 
 class SuppressionReader(Protocol):

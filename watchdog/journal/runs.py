@@ -25,6 +25,8 @@ StepPhase = Literal["before", "level", "proven", "recover", "back"]
 
 SIBLINGS_MARK = "siblings"
 """Among a run's marks: what had a value before its first step."""
+NEXT_LEVEL_MARK = "next"
+"""Among them: that a person wants the next level, ``{"level": 0, "who": "ann: …"}``; of another level than that it says nothing."""
 
 StepStatus = Literal["started", "done", "failed", "unknown", "skipped"]
 
@@ -72,6 +74,14 @@ class PlanRun:
     """Who wants it ended, and why."""
     marks: JsonObject = field(default_factory=dict)
     """How far a log had been written when the last step began and ended; what had a value before the first one."""
+
+
+def level_names(run: PlanRun) -> tuple[str, ...]:
+    """Of its plan, in order; none where another version wrote it."""
+    try:
+        return tuple(str(level["name"]) for level in from_json(run.text)["levels"])
+    except (ValueError, LookupError, TypeError):
+        return ()
 
 
 class RunChanges(TypedDict, total=False):

@@ -181,8 +181,49 @@ _UNDONE = """
 ALTER TABLE step ADD COLUMN undone INTEGER
 """
 
+# What a message has beside its text (buttons, a chart), what the first message of an incident shows, what people said in chats, and
+# what they are asked once more.
+_CHAT = """
+ALTER TABLE message ADD COLUMN extra TEXT;
+CREATE TABLE head (
+  channel TEXT NOT NULL, incident INTEGER NOT NULL, shown TEXT NOT NULL DEFAULT '', t INTEGER NOT NULL,
+  tries INTEGER NOT NULL DEFAULT 0, next_try INTEGER NOT NULL DEFAULT 0, error TEXT, final INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (channel, incident)
+) WITHOUT ROWID;
+CREATE TABLE chat_event (
+  id INTEGER PRIMARY KEY, channel TEXT NOT NULL, key TEXT NOT NULL, t INTEGER NOT NULL, received INTEGER NOT NULL,
+  user TEXT NOT NULL, person TEXT, text TEXT NOT NULL, is_button INTEGER NOT NULL, message TEXT, reply_to TEXT,
+  request INTEGER, answered INTEGER, answer TEXT
+);
+CREATE UNIQUE INDEX chat_event_once ON chat_event (channel, key);
+CREATE INDEX chat_event_unanswered ON chat_event (id) WHERE answered IS NULL;
+CREATE TABLE confirmation (
+  id INTEGER PRIMARY KEY, channel TEXT NOT NULL, person TEXT NOT NULL, kind TEXT NOT NULL, args TEXT NOT NULL,
+  t INTEGER NOT NULL, until INTEGER NOT NULL, used INTEGER, used_by TEXT
+)
+"""
+
+# Which daily and weekly summaries are dealt with, and until when the last one that was told reaches.
+_SUMMARIES = """
+CREATE TABLE summary (kind TEXT PRIMARY KEY, due INTEGER NOT NULL, told INTEGER) WITHOUT ROWID
+"""
+
+# Until when a message waits for the end of quiet hours or for room under a limit (`held`), that it ends something critical
+# (`relief`), when it was counted under a limit, with which one it was sent (`folded`). When a further channel was told of an
+# incident.
+_ROUTING = """
+ALTER TABLE message ADD COLUMN held INTEGER;
+ALTER TABLE message ADD COLUMN relief INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE message ADD COLUMN counted INTEGER;
+ALTER TABLE message ADD COLUMN folded INTEGER;
+CREATE INDEX message_counted ON message (channel, counted) WHERE counted IS NOT NULL;
+CREATE INDEX message_critical ON message (channel, sent) WHERE severity = 'crit';
+ALTER TABLE incident ADD COLUMN escalated INTEGER
+"""
+
 MIGRATIONS = (
     *(_INITIAL, _APPROVALS_AND_UNDO, _STEP_DIFF, _BASELINES, _TARGET_LOCATION),
-    *(_STATE_PER_TARGET, _PROVENANCE, _TOLD, _WATCHED, _LATE_MESSAGES, _SILENCED_TRIPS, _UNDONE),
+    *(_STATE_PER_TARGET, _PROVENANCE, _TOLD, _WATCHED, _LATE_MESSAGES, _SILENCED_TRIPS, _UNDONE, _CHAT, _SUMMARIES),
+    _ROUTING,
 )
 SCHEMA_VERSION = len(MIGRATIONS)

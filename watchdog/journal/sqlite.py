@@ -22,13 +22,17 @@ from watchdog.host.private_folder import create_private_file
 from watchdog.journal import (
     backups,
     baselines,
+    chat,
+    heads,
     incidents,
     machines,
+    message_writer,
     messages,
     peaks,
     provenance,
     requests,
     runs,
+    summaries,
     suppressions,
     targets,
     timeline,
@@ -74,12 +78,15 @@ class SqliteTransaction:
         self.targets = targets.SqlTargetWriter(journal)
         self.peaks = peaks.SqlPeakWriter(journal)
         self.runs = runs.SqlRunWriter(journal)
-        self.messages = messages.SqlMessageWriter(journal)
+        self.messages = message_writer.SqlMessageWriter(journal)
         self.requests = requests.SqlRequestWriter(journal)
         self.suppressions = suppressions.SqlSuppressionWriter(journal)
         self.backups = backups.SqlBackupWriter(journal)
         self.baselines = baselines.SqlBaselineWriter(journal)
         self.provenance = provenance.SqlProvenanceWriter(journal)
+        self.heads = heads.SqlHeadWriter(journal)
+        self.chat = chat.SqlChatWriter(journal)
+        self.summaries = summaries.SqlSummaryWriter(journal)
         self.committed: list[Callable[[], object]] = []
 
     def on_commit(self, call: Callable[..., object], *args: object) -> None:
@@ -131,6 +138,9 @@ class SqliteJournal:
         self.backups = backups.SqlBackupReader(self)
         self.baselines = baselines.SqlBaselineReader(self)
         self.provenance = provenance.SqlProvenanceReader(self)
+        self.heads = heads.SqlHeadReader(self)
+        self.chat = chat.SqlChatReader(self)
+        self.summaries = summaries.SqlSummaryReader(self)
         self._transaction = SqliteTransaction(self)
         try:
             self._open(path)
@@ -238,6 +248,10 @@ class SqliteJournal:
     @property
     def location(self) -> str:
         return str(self.path)
+
+    @property
+    def changes(self) -> int:
+        return self._db.total_changes
 
     def probe(self) -> None:
         with self.transaction(defer_sync=not self._has_failed):

@@ -8,10 +8,23 @@ TAKEN_AWAY = "taken away"
 """What was watched ahead of a start and is in no file since."""
 DISK = "disk"
 BROKER = "broker"
+_INCIDENT = "incident "
+_LISTENING = "answers on "
 
 
 def incident_topic(incident: int) -> str:
-    return f"incident {incident}"
+    return f"{_INCIDENT}{incident}"
+
+
+def incident_of(topic: str) -> int | None:
+    """Which incident a topic is about; None: it is about something else."""
+    number = topic.removeprefix(_INCIDENT)
+    return int(number) if number != topic and number.isdecimal() else None
+
+
+def escalation_topic(incident: int) -> str:
+    """That nobody has acknowledged it."""
+    return f"escalation of incident {incident}"
 
 
 def plan_topic(target: str, plan: str) -> str:
@@ -60,6 +73,11 @@ def channel_topic(channel: str) -> str:
     return f"{_CHANNEL}{channel}"
 
 
+def listening_topic(channel: str) -> str:
+    """That what people answer there is not heard."""
+    return f"{_LISTENING}{channel}"
+
+
 def failing_topic(what: str) -> str:
     """That a periodic part of the watchdog itself fails each time."""
     return f"{_FAILS}{what}"
@@ -77,6 +95,11 @@ def source_that_flaps(topic: str) -> str | None:
 
 def channel_of(topic: str) -> str | None:
     return topic.removeprefix(_CHANNEL) if topic.startswith(_CHANNEL) else None
+
+
+def listening_of(topic: str) -> str | None:
+    """Which channel is not heard; None: the topic is about something else."""
+    return topic.removeprefix(_LISTENING) if topic.startswith(_LISTENING) else None
 
 
 def failing_of(topic: str) -> str | None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, Unpack
 
+from watchdog.core.chat import ChatEvent
 from watchdog.core.model import JsonObject, Labels, Message, Millis, Severity
 from watchdog.journal.baselines import Baseline
 from watchdog.journal.machines import MachineKey
 from watchdog.journal.runs import RunChanges, RunPart, Step, StepId, StepStatus
+from watchdog.journal.summaries import SummaryRecord
 from watchdog.journal.suppressions import SuppressionKind
 from watchdog.journal.targets import TargetChanges
 
@@ -46,6 +48,9 @@ class IncidentWriter(Protocol):
 
     def note_reminder(self, incident: int, now: Millis, *, counts: bool) -> None:
         """People have just heard that it is still critical. `counts`: by a reminder; the next one comes later."""
+
+    def note_escalation(self, incident: int, now: Millis) -> None:
+        """A further channel has just heard that nobody has acknowledged it."""
 
     def clear_trip(self, incident: int, rule: str, level: str, labels: Labels, t: Millis) -> None: ...
 
@@ -135,11 +140,19 @@ class MessageWriter(Protocol):
     def drop(self, message: int) -> None:
         """A message that there is nothing to say by any more."""
 
-    def mark_sent(self, message: int, handle: str | None, now: Millis) -> None: ...
+    def mark_sent(self, message: int, handle: str | None, now: Millis, *, counted: bool = False) -> None:
+        """`counted`: under the channel's limit."""
+
+    def mark_folded(self, messages: Iterable[int], into: int, now: Millis) -> None:
+        """What they say was sent with another one."""
 
     def mark_postponed(self, message: int, until: Millis, error: str) -> None: ...
 
     def mark_failed(self, message: int, error: str, now: Millis) -> None: ...
+
+    def hold_channel(self, channel: str, until: Millis, now: Millis, *, relief: bool) -> None:
+        """Nothing that waits and is not critical is sent before `until`; what is past ends what held it. `relief`: nor what ends
+        something critical."""
 
     def mark_reported(self, message: int, now: Millis) -> None:
         """The other channels were told that it is late, or refused."""
@@ -161,6 +174,40 @@ class RequestWriter(Protocol):
     def add_request(self, kind: str, args: dict[str, Any], by: str, now: Millis) -> int: ...
 
     def answer_request(self, request: int, ok: bool, text: str, now: Millis) -> None: ...
+
+
+class HeadWriter(Protocol):
+    def begin_head(self, channel: str, incident: int, now: Millis) -> None:
+        """The first message of an incident was sent there. Known already: nothing."""
+
+    def note_edit(self, channel: str, incident: int, shown: str, now: Millis, *, final: bool) -> None:
+        """It shows that by now. `final`: and will show nothing else."""
+
+    def postpone_edit(self, channel: str, incident: int, until: Millis, error: str) -> None:
+        """It was not taken; until then it is not tried again."""
+
+    def retry_heads(self, channel: str | None, now: Millis) -> None:
+        """What could not be edited is tried once more, of incidents that are open; None: on all channels."""
+
+    def end_head(self, channel: str, incident: int, error: str | None = None) -> None:
+        """It is not edited any more: it is over, or cannot be (`error`)."""
+
+
+class ChatWriter(Protocol):
+    def add_event(self, channel: str, event: ChatEvent, person: str | None, now: Millis) -> int | None:
+        """Its number; None where it was taken in already."""
+
+    def link_request(self, event: int, request: int) -> None:
+        """What was asked by it: its answer is the request's."""
+
+    def answer_event(self, event: int, answer: str, now: Millis) -> None: ...
+
+    def add_confirmation(
+        self, channel: str, person: str, kind: str, args: dict[str, Any], until: Millis, now: Millis
+    ) -> int: ...
+
+    def use_confirmation(self, number: int, by: str, now: Millis) -> None:
+        """It counts once."""
 
 
 class SuppressionWriter(Protocol):
@@ -199,6 +246,11 @@ class ProvenanceWriter(Protocol):
 
     def add_delivered(self, metrics: Iterable[tuple[str, str]], now: Millis) -> None:
         """(source, metric) pairs that have come; those that are known already stay as they are."""
+
+
+class SummaryWriter(Protocol):
+    def save_last(self, kind: str, record: SummaryRecord) -> None:
+        """In place of the one of its kind that was there."""
 
 
 class BaselineWriter(Protocol):

@@ -38,6 +38,10 @@ class HttpError(WatchdogError):
         self.status: Final = status
 
 
+class BrokenOffError(Exception):
+    """The connection ended before the answer was there. Reads as the system's own word for why."""
+
+
 def is_transient_status(status: int) -> bool:
     """Whether an HTTP status is about this moment only. Other 4xx say that asking again cannot help."""
     return status in (408, 425, 429) or status >= 500

@@ -35,6 +35,8 @@ class FetchedPage(NamedTuple):
     """Lower case, without parameters; empty when the server does not say."""
     body: bytes
     status: int = 200
+    retry_after: str | None = None
+    """What the server says of when to ask again, as it stands there."""
 
 
 class HttpFetcher:
@@ -86,7 +88,8 @@ class HttpFetcher:
                 if response is not None:
                     response.close()
                 self._close_connection()
-        return FetchedPage(content_type.partition(";")[0].strip().lower(), content, response.status)
+        retry_after = response.headers.get("Retry-After")
+        return FetchedPage(content_type.partition(";")[0].strip().lower(), content, response.status, retry_after)
 
     def _get_response(
         self, method: str, url: SplitResult, headers: Mapping[str, str], body: bytes | None, deadline: Deadline

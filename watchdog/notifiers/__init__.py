@@ -6,9 +6,13 @@ from typing import Annotated
 
 from pydantic import Field
 
+from watchdog.notifiers.alertmanager import AlertmanagerNotifier
+from watchdog.notifiers.apprise import AppriseNotifier
 from watchdog.notifiers.slack import SlackNotifier
 from watchdog.notifiers.telegram import TelegramNotifier
 
-AnyNotifier = Annotated[SlackNotifier | TelegramNotifier, Field(discriminator="type")]
+AnyNotifier = Annotated[
+    AlertmanagerNotifier | AppriseNotifier | SlackNotifier | TelegramNotifier, Field(discriminator="type")
+]
 
-__all__ = ["AnyNotifier", "SlackNotifier", "TelegramNotifier"]
+__all__ = ["AlertmanagerNotifier", "AnyNotifier", "AppriseNotifier", "SlackNotifier", "TelegramNotifier"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from itertools import groupby
+from typing import Any
 
 from watchdog.core.model import Message, Millis, Severity
 from watchdog.core.units import format_duration
@@ -25,11 +26,13 @@ def report_late(
     *,
     refused_by: str | None = None,
     untried_since: Millis = 0,
+    standby: Collection[str] = (),
 ) -> None:
     """Writes a report for each channel that has something to be told of.
 
     `channels`: those that can be told, and told of. `refused_by`: one that has just refused a message; what is not critical and
     was refused earlier waits for the next time. `untried_since`: what was not tried yet is late a minute after that, or later.
+    `standby`: channels that hear of what is critical only.
     """
     unreported = journal.messages.list_unreported(now - LATE_AFTER)
     unreported.sort(key=lambda one: one.channel)  # stable: critical ones stay ahead
@@ -51,9 +54,36 @@ def report_late(
             tuple(_lines(late, now)),
             opens=(channel_topic(channel),),
         )
-        tx.messages.enqueue(report, [name for name in channels if name != channel] or ["log"], now)
+        tx.messages.enqueue(
+            report,
+            [name for name in channels if name != channel and (is_urgent or name not in standby)] or ["log"],
+            now,
+        )
         for one in late:
             tx.messages.mark_reported(one.id, now)
+
+
+def report_recovery(journal: Journal, tx: Transaction, channel: str, now: Millis) -> None:
+    """It has just taken a message: whoever heard that it does not deliver hears that."""
+    topic = channel_topic(channel)
+    queue = journal.messages.list_queues().get(channel)
+    if queue is not None and now - queue.oldest >= LATE_AFTER:
+        return  # something still waits: it does not, yet
+    if told := journal.messages.list_told([topic]):
+        tx.messages.enqueue(Message("info", f"channel {channel} delivers again", ends=(topic,)), sorted(told), now)
+
+
+def report_notice(
+    journal: Journal, tx: Transaction, name: str, channel: Any, channels: Collection[str], now: Millis
+) -> None:
+    """What is to be put right in the configuration of a channel that delivers all the same: told once, everywhere."""
+    notice: str | None = getattr(channel, "notice", None)
+    if notice is None:
+        return
+    what, _, cure = notice.partition(" — ")
+    title = f"channel {name}: {what}"
+    if not journal.messages.was_enqueued_since(title, 0):
+        tx.messages.enqueue(Message("warn", title, (cure,)), channels, now)
 
 
 def _lines(late: Sequence[UndeliveredMessage], now: Millis) -> list[str]:

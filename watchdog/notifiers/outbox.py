@@ -1,47 +1,57 @@
 """Drains the outbox: send, then mark as sent. At least once, in order, and never in the way of acting.
 
-What is critical goes first on each channel, then each incident gets its turn, a message a second. What a channel does not take
-is tried again; what it refuses while the incident is open is made up for by one message that says what is so by then.
+What is critical goes first on each channel, then each incident gets its turn, a message a second; what waits of one incident is
+told as one (`waiting`). What a channel does not take is tried again; what it refuses while the incident is open is made up for by
+one message that says what is so by then. When nothing waits that is due, the first messages of incidents are brought up to date.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import socket
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from watchdog.core.chat import IncidentHead
 from watchdog.core.errors import NotifyError
-from watchdog.core.model import Message, Millis
+from watchdog.core.model import Alert, Message, Millis
 from watchdog.core.offload import DeadlineExceededError, StillBusyError
+from watchdog.core.protocols import AlertingNotifier
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.core.units import format_duration
 from watchdog.journal.errors import JournalUnavailableError
 from watchdog.journal.incidents import Incident
 from watchdog.journal.messages import LATE_AFTER, OutboxMessage
 from watchdog.journal.storage import Journal
-from watchdog.journal.topics import channel_topic, incident_topic
-from watchdog.notifiers.late import QUIET_IF_CRITICAL, report_late
+from watchdog.journal.topics import incident_topic
+from watchdog.notifiers import call
+from watchdog.notifiers.call import call_notifier
+from watchdog.notifiers.head_editor import MAX_RETRY_PAUSE, DescribeHead, Edit, HeadEditor
+from watchdog.notifiers.late import QUIET_IF_CRITICAL, report_late, report_notice, report_recovery
+from watchdog.notifiers.pictures import DrawFunction, draw_nothing, shows_pictures
+from watchdog.notifiers.waiting import Delivery, DescribeIncident, WaitingMessages
 
-_SEND_TIMEOUT = 30.0
-"""Seconds that one delivery may take."""
 _JOURNAL_RETRY_PAUSE = 1.0
 """Seconds between two tries to write into a journal that takes nothing."""
-_MAX_RETRY_PAUSE = 300_000
-"""Longest pause between two tries, ms."""
 _FIRST_PROBE, _MAX_PROBE = 60_000, 900_000
 """ms from one try to the next of what the other side refuses, or wants to wait: the first pause, and the longest."""
 _MAX_SLEEP = QUIET_IF_CRITICAL / 1_000
 """Seconds after which it looks anew whether something is to be told of a channel that is late."""
+_HEAD_INTERVAL = 1.0
+"""Seconds after which it looks anew whether a first message shows what is so, where nobody has said that something is other."""
+_EDIT_PAUSE = 3_000
+"""ms from one edit on a channel to the next, where a second lies between two deliveries: what moves faster is told by replies."""
 _PACE = 1.0
 """Seconds from one delivery to a chat to the next: more is what chats slow down."""
 
-DescribeIncident = Callable[[int, str, Millis], Message | None]
-"""(incident, channel, now) → what is so now, in one message; None: there is nothing to say to this channel any more."""
+_DRAWING_TIMEOUT, _DRAWING_TIMEOUT_URGENT = 5.0, 3.0
+"""Seconds that a message waits for its picture; that of one that is urgent. The channels wait each for itself."""
+
+AlertsOf = Callable[[OutboxMessage, Millis], Sequence[Alert]]
+"""(message, now) → what of its subject is so now, for a channel that is told states."""
 
 
 class OutboxSender:
@@ -56,10 +66,13 @@ class OutboxSender:
         channels: Mapping[str, Any],
         describe_incident: DescribeIncident = lambda *_: None,
         pace: float = _PACE,
+        describe_head: DescribeHead = lambda *_: None,
     ) -> None:
         """`pace`: seconds from one delivery on a channel to the next."""
         self._describe_incident = describe_incident
+        self._waiting = WaitingMessages(journal, describe_incident)
         self._pace = pace
+        self._heads = HeadEditor(journal, clock, describe_head, round(pace * _EDIT_PAUSE))
         self._next_delivery: dict[str, float] = {}
         """Channel → when it may be spoken to again, in seconds of the loop's clock."""
         self._turns: dict[str, dict[tuple[bool, int], int]] = {}
@@ -72,6 +85,9 @@ class OutboxSender:
         self.channels = channels
         self.silent: Collection[str] = ()
         """Channels on which this process cannot tell anything: what waits for them waits on."""
+        self.draw: DrawFunction = draw_nothing
+        self.alerts_of: AlertsOf | None = None
+        """Where nobody says it, a channel that is told states is told the message."""
         self._pending = asyncio.Event()
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._failure: BaseException | None = None
@@ -86,6 +102,7 @@ class OutboxSender:
         with self._journal.transaction() as tx:
             for name in changed:
                 tx.messages.retry_channel(name, now)
+                tx.heads.retry_heads(name, now)
             self.channels, self.silent = channels, silent
             self._hand_over(tx, now)
         self.notify_pending()
@@ -94,6 +111,7 @@ class OutboxSender:
         """At the start: what was refused may have been cured while nobody ran."""
         with self._journal.transaction() as tx:
             tx.messages.retry_catch_ups(now)
+            tx.heads.retry_heads(None, now)
             self._hand_over(tx, now)
 
     def _hand_over(self, tx: Any, now: Millis) -> None:
@@ -114,7 +132,9 @@ class OutboxSender:
             while True:
                 self._report_late()
                 due = self._start_due()
-                pause = _MAX_SLEEP if due is None else min(_MAX_SLEEP, max(0.05, (due - self._clock()) / 1_000))
+                longest = _HEAD_INTERVAL if self._heads.has_open else _MAX_SLEEP
+                longest = _HEAD_INTERVAL / 5 if self._heads.has_more else longest
+                pause = longest if due is None else min(longest, max(0.05, (due - self._clock()) / 1_000))
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(pause):  # wait_for would swallow a cancel that comes with news
                         await self._pending.wait()
@@ -130,7 +150,7 @@ class OutboxSender:
             await asyncio.gather(*self._workers.values())
             self._report_late()
             self._start_due()
-            if not self._workers:
+            if not self._workers and not self._heads.has_more:
                 return
 
     def _start_due(self) -> Millis | None:
@@ -140,8 +160,12 @@ class OutboxSender:
         """
         if self._failure is not None:
             raise self._failure
-        later = []
-        for channel, due in self._journal.messages.next_due().items():
+        with contextlib.suppress(JournalUnavailableError):  # whoever sends looks again
+            self._waiting.hold(self.channels, self._clock())
+        later, when = [], self._journal.messages.next_due()
+        for channel, due in self._heads.next_due(self.channels).items():
+            when[channel] = min(due, when.get(channel, due))
+        for channel, due in when.items():
             if channel in self._workers or channel in self.silent:
                 continue
             if due > self._clock():
@@ -156,19 +180,27 @@ class OutboxSender:
 
     async def _send_due(self, channel: str) -> None:
         loop = asyncio.get_running_loop()
-        while self._journal.messages.due(self._clock(), channel):
+        while self._journal.messages.due(self._clock(), channel) or self._next_edit(channel) is not None:
             if (wait := self._next_delivery.get(channel, 0) - loop.time()) > 0:
                 await asyncio.sleep(wait)
             try:
                 self._journal.probe()  # what cannot be marked as sent is not sent: it would be sent again and again
+                if channel in self.channels:
+                    self._waiting.hold({channel: self.channels[channel]}, self._clock())
             except JournalUnavailableError:
                 await asyncio.sleep(_JOURNAL_RETRY_PAUSE)
                 continue
             queued = self._next_of(channel)  # what is critical may have come meanwhile
+            edit = self._next_edit(channel) if queued is None else None
             if queued is not None:
                 await self._deliver(queued)
-                if channel in self.channels:
-                    self._next_delivery[channel] = loop.time() + self._pace
+            elif edit is not None:
+                await self._edit(edit)
+            if channel in self.channels and (queued is not None or edit is not None):
+                self._next_delivery[channel] = loop.time() + self._pace
+
+    def _next_edit(self, channel: str) -> Edit | None:
+        return self._heads.take_due(self.channels, channel)
 
     def _next_of(self, channel: str) -> OutboxMessage | None:
         """What is critical first, then whose incident has waited longest for its turn; what belongs to none waits for nobody's."""
@@ -195,24 +227,46 @@ class OutboxSender:
             if rewritten is None:
                 return
             queued = rewritten
-        handle, error = None, None
+        name = queued.channel
+        delivery = await self._waiting.gather(queued, self.channels.get(name), self._clock())
+        begins: IncidentHead | None = await self._durably(
+            self._heads.first_form, self.channels.get(name), name, delivery.queued.message
+        )
+        if begins is not None:
+            delivery = delivery._replace(queued=replace(delivery.queued, message=begins.message))
+        handle, error = await self._try(name, self._send(delivery, as_written=begins is None))
+        await self._durably(self._record_result, delivery, handle, error, begins)  # until then, this channel waits
+        outcome = "sent" if error is None else "failed" if error.permanent else "retried"
+        self._telemetry.notifications.labels(name, outcome).inc()
+        if error is not None:
+            log.warning("channel %s: %s%s", name, error, "" if error.permanent else " (will try again)")
+
+    async def _edit(self, edit: Edit) -> None:
+        """The first message of an incident says what is so now."""
+        name = edit.head.channel
+        editing = call_notifier(self._offload, f"channel {name}", edit.editor.edit, edit.handle, edit.said.message)
+        _, error = await self._try(name, editing)
+        await self._durably(self._heads.record_edit, edit, error, self._clock())
+        outcome = "edited" if error is None else "edit_failed" if error.permanent else "edit_retried"
+        self._telemetry.notifications.labels(name, outcome).inc()
+        if error is not None:
+            what = f"the first message of incident {edit.head.incident} is not up to date"
+            log.warning("channel %s: %s: %s%s", name, what, error, "" if error.permanent else " (will try again)")
+
+    async def _try(self, channel: str, calling: Awaitable[str | None]) -> tuple[str | None, NotifyError | None]:
+        """What came back, or what went wrong."""
         try:
-            handle = await self._send(queued)
+            return await calling, None
         except NotifyError as failure:
-            error = failure
+            return None, failure
         except DeadlineExceededError:
-            error = NotifyError(f"no answer within {_SEND_TIMEOUT:.0f} s")
+            return None, NotifyError(f"no answer within {call.SEND_TIMEOUT:.0f} s")
         except StillBusyError:
-            error = NotifyError("the last delivery still hangs")
+            return None, NotifyError("the last delivery still hangs")
         except Exception as bug:
             # A mistake in one notifier must not silence the others; the message itself is not lost.
-            log.exception("channel %s: a mistake in its notifier", queued.channel)
-            error = NotifyError(f"a mistake in its notifier ({type(bug).__name__})")
-        await self._durably(self._record_result, queued, handle, error)  # until then, this channel waits
-        outcome = "sent" if error is None else "failed" if error.permanent else "retried"
-        self._telemetry.notifications.labels(queued.channel, outcome).inc()
-        if error is not None:
-            log.warning("channel %s: %s%s", queued.channel, error, "" if error.permanent else " (will try again)")
+            log.exception("channel %s: a mistake in its notifier", channel)
+            return None, NotifyError(f"a mistake in its notifier ({type(bug).__name__})")
 
     async def _durably(self, write: Callable[..., Any], *args: Any) -> Any:
         """Writes it down as soon as the journal takes something."""
@@ -233,40 +287,53 @@ class OutboxSender:
             tx.messages.rewrite(queued.id, said)
         return replace(queued, message=replace(said, incident=incident, key=queued.message.key, broadcast=True))
 
-    def _record_result(self, queued: OutboxMessage, handle: str | None, error: NotifyError | None) -> None:
-        now, number = self._clock(), queued.id
+    def _record_result(
+        self, delivery: Delivery, handle: str | None, error: NotifyError | None, begins: IncidentHead | None
+    ) -> None:
+        now, queued = self._clock(), delivery.queued
         with self._journal.transaction(
             defer_sync=error is None
         ) as tx:  # forgotten, it is sent once more; actions wait for no chat
             if error is None:
-                tx.messages.mark_sent(number, handle, now)
+                # A digest begins no thread: what follows of its incidents does.
+                handle = None if delivery.is_digest else handle
+                tx.messages.mark_sent(queued.id, handle, now, counted=delivery.is_counted)
+                tx.messages.mark_folded([one for one in delivery.ids if one != queued.id], queued.id, now)
+                if begins is not None:
+                    self._heads.record_first(tx, queued.channel, begins, handle, now)
                 tx.messages.note_delivery(queued.channel, now)
-                self._report_recovery(tx, queued.channel, now)
+                report_recovery(self._journal, tx, queued.channel, now)
+                report_notice(
+                    self._journal, tx, queued.channel, self.channels.get(queued.channel), self._reachable(), now
+                )
             elif error.permanent and queued.is_catch_up:
-                tx.messages.mark_postponed(number, now + _probe_pause(queued.tries), str(error))
+                tx.messages.mark_postponed(queued.id, now + _probe_pause(queued.tries), str(error))
             elif error.permanent:
-                tx.messages.mark_failed(number, str(error), now)
-                for owed in self._incidents_owed(queued):
+                for number in delivery.ids:
+                    tx.messages.mark_failed(number, str(error), now)
+                for owed in self._incidents_owed(delivery):
                     next_try = now + _FIRST_PROBE
                     tx.messages.enqueue_catch_up(queued.channel, owed.id, owed.severity, next_try, str(error), now)
-                report_late(self._journal, tx, self._reachable(), now, refused_by=queued.channel)
-            else:
-                tx.messages.mark_postponed(
-                    number, now + min(_MAX_RETRY_PAUSE, 1_000 * 2 ** min(queued.tries, 9)), str(error)
+                report_late(
+                    self._journal, tx, self._reachable(), now, refused_by=queued.channel, standby=self._standby()
                 )
+            else:
+                next_try = now + min(MAX_RETRY_PAUSE, 1_000 * 2 ** min(queued.tries, 9))
+                for number in delivery.ids:
+                    tx.messages.mark_postponed(number, next_try, str(error))
                 if error.retry_after is not None:
                     pause = round(error.retry_after * 1_000)
                     probe = _probe_pause(self._journal.messages.count_refusals(queued.channel))
                     # What is critical may try its luck though others were refused: once, and then rarely.
-                    crit_pause = min(pause, probe, _MAX_RETRY_PAUSE) if queued.is_urgent else 0
+                    crit_pause = min(pause, probe, MAX_RETRY_PAUSE) if queued.is_urgent else 0
                     tx.messages.pause_channel(queued.channel, now + pause, now + crit_pause, now)
 
-    def _incidents_owed(self, queued: OutboxMessage) -> list[Incident]:
+    def _incidents_owed(self, delivery: Delivery) -> list[Incident]:
         """The incidents of which the channel is to hear once it is cured."""
-        number, channel, known = queued.message.incident, queued.channel, self._journal.incidents
+        channel, known = delivery.queued.channel, self._journal.incidents
         if channel not in self.channels:
             return []
-        if number is None:  # it may have spoken of several at once
+        if not delivery.incidents:  # it may have spoken of several at once
             found = [known.find_open(target) for target in known.list_targets_with_open_incident()]
             return [
                 one
@@ -275,11 +342,12 @@ class OutboxSender:
                 and channel in self._journal.messages.list_told([incident_topic(one.id)])
                 and self._journal.messages.begins_thread(channel, one.id)
             ]
-        incident = known.find_incident(number)
-        if incident is None:
-            return []
-        heard = self._journal.messages.last_sent(channel, number) is not None
-        return [incident] if incident.closed is None or heard else []
+        spoken_of = [known.find_incident(number) for number in delivery.incidents]
+        return [
+            one
+            for one in spoken_of
+            if one is not None and (one.closed is None or self._journal.messages.last_sent(channel, one.id) is not None)
+        ]
 
     def _report_late(self) -> None:
         """Tells the other channels of what one does not take. What this process has not tried yet is given its minute."""
@@ -289,12 +357,15 @@ class OutboxSender:
             late = [one for one in late if one.channel in reachable and (one.severity == "crit" or not one.refused)]
             if any(one.tries or now - self._started >= LATE_AFTER for one in late):
                 with self._journal.transaction() as tx:
-                    report_late(self._journal, tx, reachable, now, untried_since=self._started)
+                    report_late(self._journal, tx, reachable, now, untried_since=self._started, standby=self._standby())
         except JournalUnavailableError:
             return  # it is told as soon as it can be written down
 
     def _reachable(self) -> list[str]:
         return [name for name in self.channels if name not in self.silent]
+
+    def _standby(self) -> list[str]:
+        return [name for name, channel in self.channels.items() if getattr(channel, "standby", False)]
 
     async def send_unjournaled(self, message: Message) -> None:
         """Past the journal, at once and once, on every channel: for when the journal itself takes nothing. Never raises."""
@@ -303,7 +374,7 @@ class OutboxSender:
 
         async def on(name: str, channel: Any) -> None:
             try:
-                await self._call_notifier(f"cry on {name}", channel, message)
+                await call_notifier(self._offload, f"cry on {name}", channel.send, message)
             except Exception as error:  # a mistake in one notifier must not silence the others
                 log.warning(
                     "channel %s: %s: not delivered: %s", name, str(error) or type(error).__name__, message.title
@@ -311,7 +382,8 @@ class OutboxSender:
 
         await asyncio.gather(*(on(name, each) for name, each in self.channels.items() if name not in self.silent))
 
-    async def _send(self, queued: OutboxMessage) -> str | None:
+    async def _send(self, delivery: Delivery, *, as_written: bool) -> str | None:
+        queued = delivery.queued
         channel = self.channels.get(queued.channel)
         if channel is None:  # the log is a channel too; so is one that a reload took away
             level = {"info": 20, "warn": 30, "crit": 40}[queued.message.severity]
@@ -319,28 +391,16 @@ class OutboxSender:
             return None
         thread = self._journal.messages.thread_handle(queued.channel, queued.message.incident)
         message = replace(queued.message, thread=thread)
-        if not queued.is_catch_up and (late := self._clock() - queued.created) >= LATE_AFTER:
-            message = replace(message, lines=(*message.lines, f"{format_duration(late)} late"))
-        return await self._call_notifier(f"channel {queued.channel}", channel, message)
-
-    async def _call_notifier(self, key: str, channel: Any, message: Message) -> str | None:
-        if inspect.iscoroutinefunction(channel.send):
-            try:
-                async with asyncio.timeout(_SEND_TIMEOUT):
-                    answer = await channel.send(message)
-            except TimeoutError:
-                raise DeadlineExceededError(key) from None
-        else:
-            answer = await self._offload(key, _SEND_TIMEOUT, channel.send, message)
-        return None if answer is None else str(answer)
-
-    def _report_recovery(self, db: Any, channel: str, now: Millis) -> None:
-        topic = channel_topic(channel)
-        queue = self._journal.messages.list_queues().get(channel)
-        if queue is not None and now - queue.oldest >= LATE_AFTER:
-            return  # something still waits: it does not, yet
-        if told := self._journal.messages.list_told([topic]):
-            db.messages.enqueue(Message("info", f"channel {channel} delivers again", ends=(topic,)), sorted(told), now)
+        late = self._clock() - queued.created
+        if as_written and not queued.is_catch_up and len(delivery.ids) == 1 and late >= LATE_AFTER:
+            said = f"{format_duration(late)} {'late' if queued.held is None else 'ago'}"
+            message = replace(message, lines=(*message.lines, said))
+        if message.chart is not None and shows_pictures(channel):
+            timeout = _DRAWING_TIMEOUT_URGENT if queued.is_urgent else _DRAWING_TIMEOUT
+            message = replace(message, picture=await self.draw(message.chart, timeout))
+        if self.alerts_of is not None and isinstance(channel, AlertingNotifier):
+            message = replace(message, alerts=tuple(self.alerts_of(replace(queued, message=message), self._clock())))
+        return await call_notifier(self._offload, f"channel {queued.channel}", channel.send, message)
 
 
 def _probe_pause(tries: int) -> Millis:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 
+from watchdog.core.chat import STATE_SYMBOLS
 from watchdog.core.model import Message, Severity
 
 SEVERITY_SYMBOLS: dict[Severity, str] = {"info": "ℹ️", "warn": "⚠️", "crit": "🚨"}
 
 
 def title_line(message: Message) -> str:
-    """Symbol and title, on one line."""
+    """Symbol and title, on one line. The title of a head has a symbol of its own."""
+    if message.title.startswith(STATE_SYMBOLS):
+        return message.title.rstrip()
     return f"{SEVERITY_SYMBOLS[message.severity]} {message.title}".rstrip()
+
+
+def describe_place(incident: int | None) -> str:
+    """On which host, and how to ask for more."""
+    where = f"on {socket.gethostname()}"
+    return where if incident is None else f"incident {incident} {where}: trading-watchdog incidents {incident}"
 
 
 def utf16_length(text: str) -> int:

@@ -17,11 +17,14 @@ def validate_token(token: SecretStr | None, pattern: re.Pattern[str], descriptio
     return token
 
 
-def load_token(token: SecretStr | None, token_file: str | None, pattern: re.Pattern[str], description: str) -> str:
-    """The token itself; from its file it is read when it is needed. Raises NotifyError, which never quotes it."""
+def load_token(
+    token: SecretStr | None, token_file: str | None, pattern: re.Pattern[str], description: str, key: str = "token_file"
+) -> str:
+    """The token itself; from its file it is read when it is needed. Raises NotifyError, which never quotes it.
+    `key`: what the file is called in the configuration."""
     if token is not None:
         return token.get_secret_value().strip()
     try:
-        return secrets.read_token(token_file or "", pattern=pattern, description=description)
+        return secrets.read_token(token_file or "", key, pattern=pattern, description=description)
     except secrets.SecretError as error:
         raise NotifyError(str(error)) from None

@@ -6,15 +6,16 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from watchdog.config import Config
-from watchdog.core.model import Labels, Message, Millis, Verdict
+from watchdog.core.model import Chart, Labels, Message, Millis, Verdict
 from watchdog.core.units import format_duration, format_value
 from watchdog.journal.incidents import Incident
 from watchdog.journal.storage import Journal, Transaction
 from watchdog.journal.suppressions import Suppression
-from watchdog.journal.topics import incident_topic, plan_topic
+from watchdog.journal.topics import escalation_topic, incident_topic, plan_topic
+from watchdog.notifiers.text import describe_place
 from watchdog.pipeline.incident_messages import DescribeLeft
 from watchdog.pipeline.incident_news import IncidentNews, Recovery, Trip
-from watchdog.pipeline.messenger import Messenger, describe_place
+from watchdog.pipeline.messenger import Messenger
 from watchdog.rules import Check, format_labels, render_summary
 from watchdog.rules.state_machine import MachineState, StateKey, Transition, excess_of
 
@@ -67,7 +68,9 @@ def describe_firing(
     beside = [f"fires for {format_duration(lasting)}"]
     if machine.outcome in ("nodata", "error") and machine.worst is not None:
         beside.append(f"was {format_value(machine.worst, check.unit)} at worst, while it could be seen")
-    return describe_trip(check, verdict, lasting, beside, config, journal, incident, query, now)._replace(how=how)
+    return describe_trip(check, verdict, lasting, beside, config, journal, incident, query, now)._replace(
+        how=how, about=()
+    )
 
 
 def describe_trip(
@@ -85,26 +88,24 @@ def describe_trip(
     rule = config.rule(check.rule, check.target)
     plan = config.plan(check.plan, check.target)
     own = tuple(rule.labels.items())
-    lines = [] if rule.summary is None else [render_summary(rule.summary, check, verdict, lasting, own)]
+    words = [] if rule.summary is None else [render_summary(rule.summary, check, verdict, lasting, own)]
     if (alert := config.prometheus_alerts.get(check.rule)) is not None:
-        lines += alert.render_lines(verdict.labels, verdict.value, lambda text: query(text, check.target, now))
-    lines.append(verdict.reason)
-    if labels := dict(verdict.labels) | rule.labels:
-        lines.append(format_labels(labels))
-    lines += beside
-    if rule.runbook is not None:
-        lines.append(rule.runbook)
+        words += alert.render_lines(verdict.labels, verdict.value, lambda text: query(text, check.target, now))
+    labels = dict(verdict.labels) | rule.labels
+    rest = [*beside] if rule.runbook is None else [*beside, rule.runbook]
     return Trip(
         check.rule,
         check.level,
         rule.notify,
-        tuple(lines),
+        (*words, verdict.reason, *([format_labels(labels)] if labels else []), *rest),
         verdict.reason,
         check.plan,
         "" if plan is None else plan.kind,
         None if incident is None else plan_at_work_for(check, config, journal, incident.id),
         format_labels(dict(verdict.labels)),
         excess_of(verdict.value, verdict.limit),
+        about=(*words, *([format_labels(rule.labels)] if rule.labels else []), *rest),
+        chart=None if rule.kpi is None else Chart(rule.kpi, check.target, verdict.labels, until=now),
     )
 
 
@@ -181,7 +182,7 @@ class FiringNews:
             heard = self._config.rule(rule, target).notify
             for one in loud:
                 if one.since >= silence.until:
-                    told.update(self._messenger.channels_for(one.check.level, heard))
+                    told.update(self._messenger.channels_for(one.check.level, heard, target))
             if not firing:
                 continue
             already |= {(rule, target, one.labels) for one in firing}
@@ -240,6 +241,62 @@ class FiringNews:
         tx.timeline.add_event("reminded", f"people were reminded: {how}", now, incident=incident.id, target=target)
         return True
 
+    def escalate(self, tx: Transaction, target: str, now: Millis) -> bool:
+        """Tells a further channel that nobody has acknowledged the target's incident, once and when it is time; True when it was.
+
+        Not of what is silenced. A plan at work is no reason to wait: it may be one that asks people."""
+        incident, said = self._journal.incidents.find_open(target), self._config.escalation_of(target)
+        if incident is None or said is None or incident.severity != "crit" or incident.acked or incident.escalated:
+            return False
+        if now - incident.opened < said.after:
+            return False
+        firing = [
+            one
+            for one in list_firing(self._config, self._machines, self._journal, incident)
+            if one.check.level == "crit" and not self._is_silenced(one.check, now)
+        ]
+        at_work = self._journal.runs.list_unfinished(target)
+        told = [
+            trip
+            for trip in self._journal.incidents.list_trips(incident.id)
+            if trip.level == "crit" and not trip.silenced and (trip.cleared is None or at_work)
+        ]
+        since = min((trip.t for trip in told), default=now)
+        if (firing or at_work) and self._ended_silence(incident, since):  # people first heard of it then
+            since = incident.reminded or since
+        if now - since < said.after or not (firing or at_work):
+            return False
+        channels = [name for name in said.to if name in self._config.channels]
+        how = f"nobody has acknowledged it for {format_duration(now - since)}"
+        lines = self._describe_now(incident, firing, how, now)
+        for channel in channels:
+            self._messenger.enqueue(
+                tx,
+                Message(
+                    "crit",
+                    f"{target}: {incident.title.partition(': ')[0]}: {how}",
+                    lines,
+                    incident.id,
+                    opens=(incident_topic(incident.id), escalation_topic(incident.id)),
+                ),
+                [channel],
+                now,
+            )
+        tx.incidents.note_escalation(incident.id, now)
+        text = f"{how}: {', '.join(channels) or 'no channel'} told"
+        tx.timeline.add_event("escalated", text, now, incident=incident.id, target=target)
+        return True
+
+    def _ended_silence(self, incident: Incident, since: Millis) -> bool:
+        """Whether people heard of it only at the end of a silence."""
+        return incident.reminded is not None and incident.reminders == 0 and incident.reminded > since
+
+    def _describe_now(self, incident: Incident, firing: Sequence[Firing], how: str, now: Millis) -> tuple[str, ...]:
+        trips = [self._describe(one, incident, how, now)._replace(told_by=None) for one in firing]
+        at_work = [f"{run.plan} is {run.status}" for run in self._journal.runs.list_unfinished(incident.target)]
+        said = IncidentNews(trips).message(incident.target, incident.id).lines if trips else (incident.title,)
+        return (*said, *at_work, f"on it: trading-watchdog ack {incident.id}")
+
     def describe_incident(self, number: int, channel: str, now: Millis) -> Message | None:
         """What is so now, for a channel that messages of the incident did not reach; None: it has nothing to hear any more."""
         incident = self._journal.incidents.find_incident(number)
@@ -258,23 +315,25 @@ class FiringNews:
             for one in list_firing(self._config, self._machines, self._journal, incident)
             if not self._is_silenced(one.check, now)
         ]
-        mine = [one for one in trips if channel in self._messenger.channels_for(one.level, one.channels)]
+        mine = [
+            one for one in trips if channel in self._messenger.channels_for(one.level, one.channels, incident.target)
+        ]
         topic = incident_topic(number)
         if not mine and channel not in self._messenger.channels_told([topic]):
             return None
         said = IncidentNews(mine).message(incident.target, number)
         at_work = [f"{run.plan} is {run.status}" for run in self._journal.runs.list_unfinished(incident.target)]
         latched = self._journal.targets.get_state(incident.target, now).latched is not None
+        stays = [*self._describe_left(incident), "messages before this one did not arrive here", describe_place(number)]
         lines = [
             *(said.lines or (f"nothing fires now; {incident.title}",)),
             *at_work,
             *([f'latched: repairs wait for trading-watchdog resume {incident.target} --reason "…"'] if latched else []),
-            *self._describe_left(incident),
-            "messages before this one did not arrive here",
-            describe_place(number),
+            *stays,
         ]
         title = f"{said.title} (incident {number})" if mine else f"{incident.target}: incident {number} is open"
-        return Message(said.severity if mine else "warn", title, tuple(lines), number, opens=(topic,))
+        severity = said.severity if mine else "warn"
+        return Message(severity, title, tuple(lines), number, opens=(topic,), about=tuple(stays))
 
 
 def _reminder_pause(first: Millis | None, incident: Incident) -> Millis:

@@ -39,3 +39,12 @@ def gather_guard_inputs(
         repairs_follow_until=repairs_follow_until(list_latched_runs(journal, name, now)),
         past_runs=list_past_runs(journal, name, target, now),
     )
+
+
+def find_hold_reason(journal: Journal, known: Target | None, target: str, now: Millis) -> str | None:
+    """Why rules start no repair of this target now: a person's hold, or its maintenance. `known`: as the files have it."""
+    hold = journal.suppressions.find_active("hold", target, now)
+    if hold is not None:
+        return f"{hold.who}, for another {format_duration(hold.until - now)}"
+    windows = known.maintenance if known else ()
+    return next((f"maintenance: {window.why}" for window in windows if window.active_at(now)), None)

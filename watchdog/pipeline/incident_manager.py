@@ -10,22 +10,26 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from watchdog.config import Config
-from watchdog.core.model import Labels, Message, Millis, Verdict
+from watchdog.core.model import Fact, Labels, Message, Millis, Verdict
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.core.units import format_duration
 from watchdog.journal import incidents, runs
 from watchdog.journal.storage import Journal, Transaction
 from watchdog.journal.topics import held_topic, latch_topic, refusal_topic
+from watchdog.notifiers.folding import CLOSED
+from watchdog.pipeline.alerts import AlertBook
 from watchdog.pipeline.firing import FiringNews, describe_recovery, describe_trip, plan_at_work_for
-from watchdog.pipeline.guard_inputs import gather_guard_inputs
+from watchdog.pipeline.guard_inputs import find_hold_reason, gather_guard_inputs
 from watchdog.pipeline.halt_circumstances import record_circumstances
-from watchdog.pipeline.incident_messages import DescribeLeft, closing_message, incident_title, topics_of
-from watchdog.pipeline.incident_news import (
-    IncidentNews,
-    PlanDecision,
-    describe_decision,
-    describe_departure,
+from watchdog.pipeline.incident_messages import (
+    DescribeLeft,
+    closing_message,
+    incident_title,
+    list_open_trips,
+    outcome_chart,
+    topics_of,
 )
+from watchdog.pipeline.incident_news import IncidentNews, PlanDecision, describe_decision, describe_departure
 from watchdog.pipeline.messenger import Messenger
 from watchdog.pipeline.next_level import next_level
 from watchdog.pipeline.removed_rules import describe_end
@@ -65,6 +69,8 @@ class IncidentManager:
         self._telemetry = telemetry
         self.firing = FiringNews(config, journal, self.messenger, query, machines, self.is_silenced, describe_left)
         """What people are told of what fires at the moment."""
+        self.alerts = AlertBook(config, journal, self.messenger, query, machines)
+        """The same for channels that are told states."""
         self._reported_refusals: dict[tuple[int, str], str] = {}
         """(incident, plan) → the reason that people were told."""
 
@@ -111,12 +117,14 @@ class IncidentManager:
                         *(check, verdict, change.duration, circumstances, self._config, self._journal),
                         *(self._journal.incidents.find_open(check.target), self._query, now),
                     )
+                    if trip.labels and self._has_other_label_sets(check, verdict):
+                        trip = trip._replace(about=(trip.labels, *trip.about))
                     news[check.target].trips.append(trip)
                 continue
             record = None
             if incident is not None:
                 if incident.id not in trips:
-                    trips[incident.id] = _open_trips(self._journal, incident.id)
+                    trips[incident.id] = list_open_trips(self._journal, incident.id)
                 record = trips[incident.id].get((check.rule, check.level, verdict.labels))
             is_told = not self.is_silenced(check, now) and (record is None or not record.silenced)
             if change.kind == "gone":
@@ -142,6 +150,14 @@ class IncidentManager:
             departure = describe_departure(rule, self._config.rule(rule, target).notify, changes_of_rule)
             news[target].departures.append(departure)
         return news
+
+    def _has_other_label_sets(self, check: Check, verdict: Verdict) -> bool:
+        """Whether labels say which one it is: of a rule that has had only one they say nothing to people."""
+        mine = check.rule, check.level, check.target
+        return any(
+            key.labels not in ((), verdict.labels) and (key.rule, key.level, key.target) == mine
+            for key in self._machines
+        )
 
     def _record_trip(
         self,
@@ -265,15 +281,8 @@ class IncidentManager:
         return any(self._journal.suppressions.find_active("silence", each, now) is not None for each in subjects)
 
     def hold_reason(self, target: str, now: Millis) -> str | None:
-        """Why rules start no repair of this target now: a person's hold, or its maintenance."""
-        hold = self._journal.suppressions.find_active("hold", target, now)
-        if hold is not None:
-            return f"{hold.who}, for another {format_duration(hold.until - now)}"
-        known = self._config.targets.get(target)
-        return next(
-            (f"maintenance: {window.why}" for window in (known.maintenance if known else ()) if window.active_at(now)),
-            None,
-        )
+        """Why rules start no repair of this target now; None: nothing holds it."""
+        return find_hold_reason(self._journal, self._config.targets.get(target), target, now)
 
     def _ask_guard(
         self, target: str, plan: Halt | Repair, incident: int, has_fresh_data: bool, visibility: Visibility, now: Millis
@@ -369,13 +378,15 @@ class IncidentManager:
             incident.id,
             opens=(latch_topic(target),) if is_latched else (),
             ends=ends,
+            chart=outcome_chart(self._journal, incident, self._config, now),
+            facts=(Fact(target, CLOSED, "info", 1, title),),
         )
         if closed is None:
             self.notify(tx, message, now)
         else:
             closed.append(message)
         for departure in news.departures:  # for those who hear nothing of the incident
-            others = set(self.messenger.channels_for(departure.level, departure.channels)).difference(told)
+            others = set(self.messenger.channels_for(departure.level, departure.channels, target)).difference(told)
             self.messenger.enqueue(tx, IncidentNews(departures=[departure]).message(target, None), sorted(others), now)
         return True
 
@@ -390,7 +401,9 @@ class IncidentManager:
             tx.incidents.close_incident(incident.id, now)
             self.forget_refusals(number)
             ends += topics_of(self._journal, incident)
-        message = Message("info", f"{target}: resumed", (who, *still), number, filter_severity="warn", ends=ends)
+        message = Message(
+            "info", f"{target}: resumed", (who, *still), number, filter_severity="warn", ends=ends, target=target
+        )
         self.notify(tx, message, now)
 
 
@@ -401,9 +414,3 @@ _CHANGE_TEXTS = {
     "dropped": "not tripped",
     "gone": "forgotten",
 }
-
-
-def _open_trips(journal: Journal, incident: int) -> dict[tuple[str, str, Labels], incidents.TripRecord]:
-    """(rule, level, labels) → what the journal says of a trip that is not over."""
-    listed = journal.incidents.list_trips(incident)
-    return {(trip.rule, trip.level, trip.labels): trip for trip in listed if trip.cleared is None}

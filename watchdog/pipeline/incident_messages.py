@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 
-from watchdog.core.model import Millis
+from watchdog.config import Config
+from watchdog.core.model import Chart, Labels, Millis
 from watchdog.core.units import format_duration
 from watchdog.journal.incidents import Incident, TripRecord
-from watchdog.journal.runs import NO_EFFECT_OUTCOMES, PlanRun
+from watchdog.journal.runs import NO_EFFECT_OUTCOMES, PlanRun, level_names
 from watchdog.journal.storage import Journal
-from watchdog.journal.topics import approval_topic, incident_topic, plan_topic, refusal_topic
+from watchdog.journal.topics import approval_topic, escalation_topic, incident_topic, plan_topic, refusal_topic
 from watchdog.pipeline.incident_news import IncidentNews, join_names, recovery_lines
 from watchdog.pipeline.removed_rules import describe_end, find_removed_rules
 
@@ -19,6 +19,8 @@ DescribeLeft = Callable[[Incident], Sequence[str]]
 
 _BY_RULE = "rule "
 
+_LEAST_SPAN, _AHEAD = 3_600_000, 600_000
+"""ms that the chart of an incident shows at least, and at least ahead of its beginning."""
 _MAX_OTHER_TRIPS = 5
 """Rules beside the one that an incident is named after, of which its end says what they saw."""
 
@@ -28,13 +30,29 @@ def incident_title(journal: Journal, incident: Incident) -> str:
 
     A halt says more of a bot than a repair; a plan that touched nothing says nothing.
     """
+    named = next(iter(_by_importance(journal, incident)), None)
+    return incident.title if named is None else _trip_text(named)
+
+
+def outcome_chart(journal: Journal, incident: Incident, config: Config, now: Millis) -> Chart | None:
+    """What shows an incident from before its beginning to its end, by the rule that it is named after; else by the next one
+    that has a KPI. None: none has."""
+    for trip in _by_importance(journal, incident):
+        rule = config.rules_by_target.get((trip.rule, incident.target))
+        if rule is not None and rule.kpi is not None:
+            lasted = now - incident.opened
+            span = max(_LEAST_SPAN, lasted + max(lasted // 4, _AHEAD))
+            return Chart(rule.kpi, incident.target, trip.labels, incident.id, span, now)
+    return None
+
+
+def _by_importance(journal: Journal, incident: Incident) -> list[TripRecord]:
     trips = journal.incidents.list_trips(incident.id)
     runs = [run for run in journal.runs.list_for_incident(incident.id) if run.by.startswith(_BY_RULE)]
     ran = [run for run in runs if run.part == "ladder" and run.outcome not in NO_EFFECT_OUTCOMES]
     ran.sort(key=lambda run: run.kind != "halt")
     rule = ran[0].by.removeprefix(_BY_RULE) if ran else None
-    named = min(trips, key=lambda trip: (trip.rule != rule, trip.level != "crit"), default=None)
-    return incident.title if named is None else _trip_text(named)
+    return sorted(trips, key=lambda trip: (trip.rule != rule, trip.level != "crit"))
 
 
 def topics_of(journal: Journal, incident: Incident) -> tuple[str, ...]:
@@ -44,6 +62,7 @@ def topics_of(journal: Journal, incident: Incident) -> tuple[str, ...]:
     plans = dict.fromkeys([*(run.plan for run in plan_runs), *asked_for])
     return (
         incident_topic(incident.id),
+        escalation_topic(incident.id),
         *(topic(incident.target, plan) for plan in plans for topic in (plan_topic, refusal_topic)),
         *(approval_topic(run.id) for run in plan_runs),
     )
@@ -92,7 +111,11 @@ def closing_message(
 
 
 def _level_name(run: PlanRun) -> str:
-    try:
-        return str(json.loads(run.text)["levels"][run.level]["name"])
-    except (ValueError, LookupError, TypeError):  # another version wrote it
-        return str(run.level + 1)
+    names = level_names(run)
+    return names[run.level] if run.level < len(names) else str(run.level + 1)
+
+
+def list_open_trips(journal: Journal, incident: int) -> dict[tuple[str, str, Labels], TripRecord]:
+    """(rule, level, labels) → what the journal says of a trip that is not over."""
+    listed = journal.incidents.list_trips(incident)
+    return {(trip.rule, trip.level, trip.labels): trip for trip in listed if trip.cleared is None}

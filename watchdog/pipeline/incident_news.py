@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeVar
 
-from watchdog.core.model import Message, Millis, Severity, Verdict
+from watchdog.core.model import Chart, Fact, Message, Millis, Severity, Verdict
 from watchdog.core.target import Target
 from watchdog.core.units import format_duration
 from watchdog.journal.topics import incident_topic, plan_topic, refusal_topic
@@ -21,6 +21,7 @@ MAX_LINES = 20
 _MAX_TRIPS = 5
 """Rules that are told with all their lines; of more, the reason. And label sets of a rule that are named, the worst first."""
 _MAX_NAMES = 3
+_TRIPPED = "tripped"
 
 
 class Trip(NamedTuple):
@@ -39,8 +40,12 @@ class Trip(NamedTuple):
     """Of the series, for people."""
     excess: float = 0.0
     """How far beyond the limit."""
-    how: str = "tripped"
+    how: str = _TRIPPED
     """What stands behind its name in the title."""
+    about: tuple[str, ...] = ()
+    """Of its lines, those that go on being so: its rule's own words, and what stood beside it when it tripped."""
+    chart: Chart | None = None
+    """What shows it; None: it has no KPI."""
 
 
 class Recovery(NamedTuple):
@@ -108,6 +113,7 @@ class IncidentNews:
         is_bad = bool(self.trips or self.decisions)
         severities: list[Severity] = [one.level for one in self.trips] + [one.severity for one in self.decisions]
         opens = [topic for one in self.decisions for topic in one.opens]
+        about = [line for trips in _by_rule(self.trips)[:_MAX_TRIPS] for line in trips[0].about]
         return Message(
             max(severities, key=SEVERITY_RANK.__getitem__, default="info"),
             f"{target}: {', '.join(titles)}",
@@ -115,7 +121,32 @@ class IncidentNews:
             incident,
             opens=(*opens, incident_topic(incident)) if is_bad and incident is not None else tuple(opens),
             ends=tuple(topic for one in self.decisions for topic in one.ends),
+            about=tuple(dict.fromkeys(about)) if self.trips else None,
+            chart=None if incident is None else self._chart(incident),
+            facts=tuple(self._facts(target)),
         )
+
+    def _chart(self, incident: int) -> Chart | None:
+        """Of the worst that has tripped just now: of the first such rule the label set that is farthest beyond its limit."""
+        tripped = [one for one in self.trips if one.how == _TRIPPED and one.chart is not None]
+        if not tripped:
+            return None
+        first = max(tripped, key=lambda one: SEVERITY_RANK[one.level])
+        alike = [one for one in tripped if (one.rule, one.level) == (first.rule, first.level)]
+        chart = max(alike, key=lambda one: one.excess).chart
+        return None if chart is None else replace(chart, incident=incident)
+
+    def _facts(self, target: str) -> Iterator[Fact]:
+        for how in dict.fromkeys(trip.how for trip in self.trips):
+            for group in _by_rule([trip for trip in self.trips if trip.how == how]):
+                yield _fact(target, how, group)
+        for decision in self.decisions:
+            yield Fact(target, decision.what, decision.severity, 1, next(iter(decision.lines), ""))
+        for recovered in _by_rule(self.recoveries):
+            yield _fact(target, "recovered", recovered)._replace(severity="info")
+        for departure in self.departures:
+            worst = next(iter(departure.lines), "")
+            yield Fact(target, f"{departure.rule} is no longer judged for what is gone", departure.level, 1, worst)
 
     def _lines(self) -> list[str]:
         groups = _by_rule(self.trips)
@@ -156,6 +187,12 @@ def _by_rule(told: Sequence[_OfRule]) -> list[list[_OfRule]]:
         if other is None or (SEVERITY_RANK[one.level] > SEVERITY_RANK[other.level]) == isinstance(one, Trip):
             known[one.labels] = one
     return [list(group.values()) for group in groups.values()]
+
+
+def _fact(target: str, how: str, told: Sequence[Trip | Recovery]) -> Fact:
+    """Of one rule."""
+    worst = max(told, key=lambda one: (SEVERITY_RANK[one.level], one.excess))
+    return Fact(target, f"{worst.rule} {how}", worst.level, len(told), with_labels(worst), worst.excess)
 
 
 def with_labels(one: Trip | Recovery) -> str:

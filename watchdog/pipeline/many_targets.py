@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from watchdog.core.model import Message
+from watchdog.core.model import Fact, Message
+from watchdog.notifiers.folding import CLOSED
 from watchdog.pipeline.incident_news import SEVERITY_RANK, IncidentNews, PlanDecision, Recovery, Trip, with_labels
 
 MAX_APART = 5
@@ -47,6 +48,9 @@ def tell_as_one(what: tuple[str, str], news: Mapping[str, IncidentNews], inciden
         tuple(lines),
         opens=tuple(dict.fromkeys(topic for part in parts for topic in part.opens)),
         ends=tuple(dict.fromkeys(topic for part in parts for topic in part.ends)),
+        facts=(
+            Fact(named[0], f"{rule} {how}", told[0][1].level, len(news), with_labels(told[0][1]), told[0][1].excess),
+        ),
     )
 
 
@@ -60,6 +64,7 @@ def end_as_one(ends: Sequence[Message]) -> Message:
         tuple(lines),
         opens=tuple(dict.fromkeys(topic for one in ends for topic in one.opens)),
         ends=tuple(dict.fromkeys(topic for one in ends for topic in one.ends)),
+        facts=(Fact("", CLOSED, "info", len(ends), ends[0].title),),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -10,17 +9,12 @@ from watchdog.config import Config
 from watchdog.core.model import Message, Millis, Severity
 from watchdog.journal.storage import Journal, Transaction
 from watchdog.journal.topics import incident_topic
+from watchdog.notifiers.text import describe_place
 from watchdog.pipeline.incident_news import SEVERITY_RANK, IncidentNews
 from watchdog.pipeline.many_targets import MAX_APART, end_as_one, single_rule, tell_as_one
 
 LOG_CHANNEL = "log"
 """Channel that always exists: without any other, messages go to the log."""
-
-
-def describe_place(incident: int | None) -> str:
-    """On which host, and how to ask for more."""
-    where = f"on {socket.gethostname()}"
-    return where if incident is None else f"incident {incident} {where}: trading-watchdog incidents {incident}"
 
 
 class Messenger:
@@ -38,18 +32,33 @@ class Messenger:
         wanted: list[str] = []
         if not message.ends or message.filter_severity is not None:
             level = max(message.severity, message.filter_severity or message.severity, key=SEVERITY_RANK.__getitem__)
-            wanted = self.channels_for(level, message.channels)
+            wanted = self.channels_for(level, message.channels, self._target_of(message))
         hearers = [*wanted, *self.channels_told(message.ends)]
         self.enqueue(tx, message, [channel for channel in hearers if channel not in without], now)
         tx.messages.forget_topics(message.ends)
 
     def enqueue(self, tx: Transaction, message: Message, channels: Iterable[str], now: Millis) -> None:
-        """What begins a thread says where it is."""
+        """What begins a thread says where it is; and what of it stays, where it begins an incident that the channel is told of."""
         for channel in dict.fromkeys(channels):
-            head = message
+            first = replace(message, about=None)
             if self._journal.messages.begins_thread(channel, message.incident):
-                head = replace(message, lines=(*message.lines, describe_place(message.incident)))
-            tx.messages.enqueue(head, [channel], now)
+                place = describe_place(message.incident)
+                stays = self._about(message, channel)
+                about = None if stays is None else (*stays, place)
+                first = replace(message, lines=(*message.lines, place), about=about)
+            tx.messages.enqueue(first, [channel], now)
+
+    def _about(self, message: Message, channel: str) -> tuple[str, ...] | None:
+        """What of the first message of an incident stays; None where it is no news of anything bad, or the end of it."""
+        if message.incident is None or (topic := incident_topic(message.incident)) in message.ends:
+            return None
+        if topic not in message.opens and channel not in self._journal.messages.list_told([topic]):
+            return None
+        if message.about is not None:
+            return message.about
+        return (
+            () if message.severity == "info" else (message.title, *message.lines)
+        )  # what people answer stands in the timeline
 
     def channels_told(self, topics: Collection[str]) -> list[str]:
         """Who was told of one of these and not how it ended; everybody, when one of them is no longer configured."""
@@ -57,9 +66,14 @@ class Messenger:
         known = [LOG_CHANNEL, *self._config.channels]
         return known[1:] or known if told.difference(known) else [channel for channel in known if channel in told]
 
-    def channels_for(self, severity: Severity, channels: Collection[str] | None) -> list[str]:
+    def _target_of(self, message: Message) -> str | None:
+        incident = None if message.incident is None else self._journal.incidents.find_incident(message.incident)
+        return message.target or (None if incident is None else incident.target)
+
+    def channels_for(self, severity: Severity, channels: Collection[str] | None, target: str | None) -> list[str]:
+        """Of those named, else of those that hear of the target, those that want to hear of something this bad."""
         known = self._config.channels
-        chosen = [name for name in (known if channels is None else channels) if name in known]
+        chosen = self._config.told_channels(target, channels)
         return (
             [name for name in chosen if SEVERITY_RANK[known[name].from_] <= SEVERITY_RANK[severity]]
             if known
@@ -135,19 +149,19 @@ class Messenger:
         parts: dict[str, IncidentNews] = {}
         for trip in news.trips:
             knows = set() if trip.told_by is None else set(self.channels_told([trip.told_by]))
-            for channel in self.channels_for(trip.level, trip.channels):
+            for channel in self.channels_for(trip.level, trip.channels, target):
                 if channel not in knows:
                     parts.setdefault(channel, IncidentNews(notes=news.notes)).trips.append(trip)
         tripped = list(parts)
         for decision in news.decisions:
-            audience = [] if decision.audience is None else self.channels_for(decision.audience, None)
+            audience = [] if decision.audience is None else self.channels_for(decision.audience, None, target)
             for channel in dict.fromkeys([*tripped, *audience, *self.channels_told(decision.ends)]):
                 parts.setdefault(channel, IncidentNews()).decisions.append(decision)
         for recovery in news.recoveries:
-            for channel in self.channels_for(recovery.level, recovery.channels):
+            for channel in self.channels_for(recovery.level, recovery.channels, target):
                 if channel in told or channel in tripped:
                     parts.setdefault(channel, IncidentNews()).recoveries.append(recovery)
         for departure in news.departures:
-            for channel in self.channels_for(departure.level, departure.channels):
+            for channel in self.channels_for(departure.level, departure.channels, target):
                 parts.setdefault(channel, IncidentNews()).departures.append(departure)
         return parts

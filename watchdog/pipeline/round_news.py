@@ -35,7 +35,8 @@ def tell_and_close(
     affected, closed = set(), list[Message]()
     for target in sorted(targets):
         is_over = manager.close_if_resolved(tx, target, is_firing(target), now, news[target], closed)
-        if is_over or manager.firing.remind(tx, target, now):
+        is_escalated = not is_over and manager.firing.escalate(tx, target, now)
+        if is_over or manager.firing.remind(tx, target, now) or is_escalated:
             affected.add(target)
     manager.messenger.tell_ends(tx, closed, now)
     return affected

@@ -126,7 +126,7 @@ def _reconcile_latch(
         tx.on_commit(log.warning, "%s: %s (%s)", name, text, state.latch_why)
         tx.timeline.add_event(kind, f"{text}: {state.latch_why}", now, target=name)
         said, opens = (state.latch_why or "", *lines), (latch_topic(name),)
-        message = Message("warn", f"{name}: {text}", said, filter_severity="warn", opens=opens, ends=ends)
+        message = Message("warn", f"{name}: {text}", said, filter_severity="warn", opens=opens, ends=ends, target=name)
         incident_manager.notify(tx, message, now)
 
     if successors:

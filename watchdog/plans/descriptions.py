@@ -16,9 +16,10 @@ def describe_step(template: Action, location: Target) -> str:
         return f"{template.describe()} ({error})"
 
 
-def describe_plan(plan: Repair, location: Target) -> list[str]:
-    """What a repair would do, a line a step."""
-    found = [("before", plan.before), *((level.name, level.steps) for level in plan.levels), ("proven", plan.proven)]
+def describe_plan(plan: Halt | Repair, location: Target) -> list[str]:
+    """What a plan would do, a line a step."""
+    before, proven = (plan.before, plan.proven) if isinstance(plan, Repair) else ((), ())
+    found = [("before", before), *((level.name, level.steps) for level in plan.levels), ("proven", proven)]
     return [f"{name}: {describe_step(step, location)}" for name, steps in found for step in steps]
 
 

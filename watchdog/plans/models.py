@@ -149,6 +149,9 @@ class Repair(ConfigModel):
     never assumed."""
     approve_within: Duration = 15 * 60_000
     """`mode: approve`: so long it waits; without an answer the plan is exhausted."""
+    two_people: bool = False
+    """What a person asks of it in a chat (to run it, to approve it, to go on with its next level) wants a second, different person
+    who may `act`. The command line, which is for whoever has the machine, does not."""
     disturbs: FrozenList[str] = ()
     """Rules that the plan itself makes trip: not judged while it works. Never one whose plan is a halt."""
     exhausted: str

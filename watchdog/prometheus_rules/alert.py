@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from watchdog.core.model import Labels
@@ -29,19 +30,14 @@ class PrometheusAlert:
         """What its templates ask."""
         return [text for _, template in (*self.labels, *self.annotations) for text in template.queries()]
 
+    def render_annotations(self, labels: Labels, value: float | None, run_query: QueryFunction) -> dict[str, str]:
+        """By name, filled in as Prometheus does it."""
+        fill = _filler(labels, value, run_query)
+        return {key: text for key, template in self.annotations if (text := fill(template))}
+
     def render_lines(self, labels: Labels, value: float | None, run_query: QueryFunction) -> list[str]:
         """What people are told, filled in as Prometheus does it. A template that fails says so in its place."""
-        held = LabelMap((name, shorten(text, MAX_LABEL_CHARACTERS)) for name, text in labels)
-        v = float("nan") if value is None else value
-        data = {"Labels": held, "ExternalLabels": LabelMap(), "ExternalURL": "", "Value": v}
-        variables = {"labels": held, "externalLabels": LabelMap(), "externalURL": "", "value": v}
-
-        def fill(template: Template) -> str:
-            try:
-                return " ".join(template.render(data, variables, run_query).split())
-            except TemplateError as error:
-                return f"<error expanding template: {error}>"
-
+        fill = _filler(labels, value, run_query)
         known = dict(self.annotations)
         first = [fill(known[key]) for key in ("summary", "message", "description") if key in known]
         rest = [
@@ -50,6 +46,21 @@ class PrometheusAlert:
             if key not in ("summary", "message", "description") and not _is_link(key, template)
         ]
         return [line for line in (*first, *rest) if line]
+
+
+def _filler(labels: Labels, value: float | None, run_query: QueryFunction) -> Callable[[Template], str]:
+    held = LabelMap((name, shorten(text, MAX_LABEL_CHARACTERS)) for name, text in labels)
+    v = float("nan") if value is None else value
+    data = {"Labels": held, "ExternalLabels": LabelMap(), "ExternalURL": "", "Value": v}
+    variables = {"labels": held, "externalLabels": LabelMap(), "externalURL": "", "value": v}
+
+    def fill(template: Template) -> str:
+        try:
+            return " ".join(template.render(data, variables, run_query).split())
+        except TemplateError as error:
+            return f"<error expanding template: {error}>"
+
+    return fill
 
 
 def _is_link(key: str, template: Template) -> bool:

@@ -27,6 +27,10 @@ class HaltUndoneError(Exception):
         self.halt = halt
 
 
+class OvertakenError(Exception):
+    """A halt waits and goes first, or the target was latched: no repair goes on."""
+
+
 class BehindHalt:
     """What the journal and the world say of the halts that a repair goes on behind. It remembers nothing."""
 
@@ -44,6 +48,14 @@ class BehindHalt:
     def may_go_on(self, run: PlanRun) -> bool:
         """Whether a repair goes on although its target is latched. When it was queued, the guard has looked at."""
         return run.part == "ladder" and repairs_follow_until(self._latched_runs(run.target)) is not None
+
+    def check_latch(self, run: PlanRun) -> None:
+        """Raises OvertakenError. Also asked in the middle of a repair: a halt off the record comes into the journal when it has
+        ended."""
+        if run.kind != "repair" or self.may_go_on(run):
+            return
+        if why := self._context.journal.targets.find_latch_reason(run.target):
+            raise OvertakenError(f"latched meanwhile: {why}")
 
     def halts(self, run: PlanRun) -> list[PlanRun]:
         """What has made the target safe that this run goes on behind, the oldest first; none: it goes on behind none."""

@@ -17,7 +17,7 @@ from watchdog.core.telemetry import log
 from watchdog.core.units import format_duration
 from watchdog.host import child_process
 from watchdog.journal import runs
-from watchdog.journal.runs import SIBLINGS_MARK, PlanRun, Step, StepId, StepPhase
+from watchdog.journal.runs import NEXT_LEVEL_MARK, SIBLINGS_MARK, PlanRun, Step, StepId, StepPhase
 from watchdog.plans.after_halt import halts_in_force, list_latched_runs
 from watchdog.plans.done_steps import done_steps
 from watchdog.plans.models import LogCheck, parse_plan, phase_steps
@@ -136,7 +136,7 @@ class StepExecutor:
     def _marks_of_run(self) -> JsonObject:
         """Those that stand for all of its rows."""
         marks = self._context.journal.runs.get_run(self._run.id).marks
-        return {SIBLINGS_MARK: marks[SIBLINGS_MARK]} if SIBLINGS_MARK in marks else {}
+        return {name: marks[name] for name in (SIBLINGS_MARK, NEXT_LEVEL_MARK) if name in marks}
 
     async def run_in_thread(
         self, deadline: float, call: Callable[..., object], *args: object, **kwargs: object

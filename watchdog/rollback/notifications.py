@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from watchdog.core.model import Message, Severity
+from watchdog.core.model import Fact, Message, Severity
 from watchdog.core.target import Target
 from watchdog.core.telemetry import log
 from watchdog.journal.runs import PlanRun
@@ -35,7 +35,15 @@ def send_message(context: RollbackContext, run: PlanRun, message: Message) -> No
         if (plan := plan_topic(run.target, run.plan)) not in message.ends:
             opens.append(plan)
     context.notify(
-        replace(message, title=title, incident=run.incident, filter_severity="warn", opens=tuple(dict.fromkeys(opens)))
+        replace(
+            message,
+            title=title,
+            incident=run.incident,
+            filter_severity="warn",
+            opens=tuple(dict.fromkeys(opens)),
+            target=run.target,
+            facts=(Fact(run.target, message.title, message.severity, 1, next(iter(message.lines), "")),),
+        )
     )
 
 

@@ -20,10 +20,11 @@ from watchdog.plans.descriptions import describe_start, describe_step
 from watchdog.plans.models import Halt, Repair, effective_verify, kind_and_name, parse_plan
 from watchdog.rollback import undo_runner
 from watchdog.rollback.approval import decide_start
-from watchdog.rollback.behind_halt import BehindHalt, HaltUndoneError
+from watchdog.rollback.behind_halt import BehindHalt, HaltUndoneError, OvertakenError
 from watchdog.rollback.context import RollbackContext
 from watchdog.rollback.drift import check_unchanged
 from watchdog.rollback.executor import StepExecutor, StepFailedError, StepSource, StoppedError
+from watchdog.rollback.next_level import NextLevelError, check_next_level
 from watchdog.rollback.notifications import notify_level_ended, notify_next_level, record_event, send_message
 from watchdog.rollback.recover_stages import RecoveryRunner, is_level_proven, take_back_steps
 from watchdog.rollback.run_end import end_run
@@ -40,10 +41,6 @@ _LONG_WATCH: Millis = 60_000
 
 class _AbortedError(Exception):
     """A person ended the run."""
-
-
-class _OvertakenError(Exception):
-    """A halt waits and goes first, or the target was latched: no repair goes on."""
 
 
 class _PausedError(Exception):
@@ -63,6 +60,8 @@ class RollbackRunner:
         self._stopping = False
         self._wake: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._levels: dict[int, int] = {}
+        """Run → the level that it tries at the moment."""
 
     def start_target(self, target: str) -> None:
         """Starts tending a target, once; unfinished runs are resumed first."""
@@ -154,7 +153,7 @@ class RollbackRunner:
                 return
             plan = self._parse_plan(run)
             executor = self._executor(run, take_back_steps(self._context.journal, run))
-            self._check_latch(run)
+            self._behind_halt.check_latch(run)
             if run.part == "recover":
                 with self._context.journal.transaction() as tx:
                     tx.runs.update_run(run.id, status="running")
@@ -166,7 +165,7 @@ class RollbackRunner:
             if isinstance(plan, Repair) and run.status != "watching":
                 self._context.mute_rules(run.target, plan.disturbs)
             outcome, reason = await self._run_levels(run, plan, executor)
-        except _OvertakenError as overtaken:
+        except OvertakenError as overtaken:
             outcome, reason = "overtaken", str(overtaken)
             if executor is not None and (unknown := await executor.close_interrupted_step()):
                 outcome, reason = "stopped", f"{overtaken}; {unknown}"
@@ -264,15 +263,22 @@ class RollbackRunner:
         self, run: PlanRun, plan: Halt | Repair, number: int, executor: StepExecutor
     ) -> ProofResult:
         """As `_try_level`; a mistake of ours in one level of a halt must not keep the next one from being tried."""
+        self._levels[run.id] = number
         try:
             return await self._try_level(run, plan, number, executor)
-        except (_OvertakenError, _AbortedError, _PausedError, JournalError, JournalUnavailableError):
+        except NextLevelError as wanted:
+            if unknown := await executor.close_interrupted_step():
+                raise StoppedError(f"{wanted}; {unknown}") from None
+            return ProofResult("disproven", str(wanted))
+        except (OvertakenError, _AbortedError, _PausedError, JournalError, JournalUnavailableError):
             raise
         except Exception as bug:
             if isinstance(plan, Repair):
                 raise
             log.exception("%s: plan %s broke in level %s", run.target, run.plan, plan.levels[number].name)
             return ProofResult("unknown", f"internal error: {bug!r}")
+        finally:
+            del self._levels[run.id]
 
     async def _try_level(self, run: PlanRun, plan: Halt | Repair, number: int, executor: StepExecutor) -> ProofResult:
         """One level: its steps, then the evidence."""
@@ -395,20 +401,13 @@ class RollbackRunner:
         """Between two steps, and while waiting: here a halt overtakes a repair, and here the daemon may stop."""
         if self._stopping:
             raise _PausedError
-        if (abort := self._context.journal.runs.get_run(run.id).abort) is not None:
-            raise _AbortedError(f"aborted by {abort}")
+        known = self._context.journal.runs.get_run(run.id)
+        if known.abort is not None:
+            raise _AbortedError(f"aborted by {known.abort}")
         waiting = [other for other in self._context.journal.runs.list_unfinished(run.target) if other.kind == "halt"]
         if run.kind == "repair" and waiting:
             if self._behind_halt.may_wait(run, waiting):
                 raise _WaitsForHaltError(f"the halt {waiting[0].plan} goes first, and it goes on behind it")
-            raise _OvertakenError("a halt goes first")
-        self._check_latch(run)
-
-    def _check_latch(self, run: PlanRun) -> None:
-        """Also in the middle of a repair: a halt off the record comes into the journal when it has ended."""
-        if (
-            run.kind == "repair"
-            and (why := self._context.journal.targets.find_latch_reason(run.target))
-            and not self._behind_halt.may_go_on(run)
-        ):
-            raise _OvertakenError(f"latched meanwhile: {why}")
+            raise OvertakenError("a halt goes first")
+        self._behind_halt.check_latch(run)
+        check_next_level(known, self._levels.get(run.id))

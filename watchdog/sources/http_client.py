@@ -10,10 +10,11 @@ from urllib.parse import parse_qsl, quote, urlsplit
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from watchdog.core.errors import SourceError
-from watchdog.core.model import ConnectionModel, FilePath, Millis, Secret, SecretFile
+from watchdog.core.model import Millis, Secret, SecretFile
 from watchdog.core.protocols import SourceCache
 from watchdog.net import secrets
 from watchdog.net.address import redact_url, validate_url
+from watchdog.net.credentials import BasicAuth, TlsSettings
 from watchdog.net.deadline import Deadline
 from watchdog.net.http import validate_header
 from watchdog.sources.interval import READ_DEADLINE_MS, Interval
@@ -37,37 +38,6 @@ _SHORTEST_SECRET = 4
 _SHORTEST_WORD = 8
 """The same of what may be a secret, and may be an ordinary word."""
 _WORD = re.compile(r'[^\s"\\]+')
-
-
-class BasicAuth(ConnectionModel):
-    """A name and a password, sent with each request (HTTP basic authentication)."""
-
-    user: str
-    """The name."""
-    password_file: SecretFile
-    """File with the password; read anew each time, so it may be changed."""
-
-    def authorization(self, key: str) -> str:
-        """The value of the header. `key`: where this stands in the entry. Raises SecretError."""
-        password = secrets.read_secret(self.password_file, f"{key}.password_file").rstrip("\r\n")
-        return secrets.basic_authorization(self.user, password)
-
-
-class TlsSettings(ConnectionModel):
-    """How the server is known, and how it knows us, where the system's certificates will not do."""
-
-    ca_file: FilePath | None = None
-    """Certificates (PEM) that the server's must come from, in place of those that the system knows."""
-    cert_file: FilePath | None = None
-    """Our own certificate (PEM), for a server that wants one."""
-    key_file: SecretFile | None = None
-    """Its key, not encrypted; not needed where it stands in `cert_file`, too."""
-
-    @model_validator(mode="after")
-    def _validate_key(self) -> TlsSettings:
-        if self.key_file is not None and self.cert_file is None:
-            raise ValueError("a key without a certificate — say cert_file")
-        return self
 
 
 class HttpSource(SourceModel):
@@ -132,11 +102,9 @@ class HttpSource(SourceModel):
     def fetcher(self, cache: SourceCache) -> HttpFetcher:
         """The kept connection."""
         from watchdog.net.fetch import HttpFetcher  # http.client and ssl: paid when something is asked
-        from watchdog.net.tls import TlsFiles
 
         if "fetcher" not in cache:
-            tls = None if self.tls is None else TlsFiles(self.tls.ca_file, self.tls.cert_file, self.tls.key_file)
-            cache["fetcher"] = HttpFetcher(tls)
+            cache["fetcher"] = HttpFetcher(None if self.tls is None else self.tls.files())
         fetcher: HttpFetcher = cache["fetcher"]
         return fetcher
 

@@ -14,11 +14,11 @@ from watchdog.core.protocols import SourceCache
 from watchdog.core.text import shorten
 from watchdog.net import secrets
 from watchdog.net.address import redact_url
+from watchdog.net.credentials import BasicAuth
 from watchdog.net.deadline import Deadline
 from watchdog.net.errors import HttpError
 from watchdog.net.http import validate_header
 from watchdog.sources.http_client import (
-    BasicAuth,
     Headers,
     at_address,
     plain_headers,

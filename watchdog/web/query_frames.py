@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from watchdog.host.side_process import HEAD_BYTES
 from watchdog.tsdb.page_copy import PageCopy
 
 MAX_ANSWER_BYTES = 32 << 20
 """Of one answer."""
-HEAD_BYTES = 8
-"""The length of what follows, big-endian."""
 _KEYS_AT_ONCE = 500
 """Series whose labels are written in one go: others get the interpreter in between."""
 

@@ -5,13 +5,8 @@ One at a time; a few wait, others are told to come again. When the reader goes, 
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import select
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,9 +16,10 @@ from typing import NamedTuple
 from watchdog.core.errors import WatchdogError
 from watchdog.core.model import Millis
 from watchdog.core.telemetry import log
+from watchdog.host.side_process import HEAD_BYTES, SideProcess
 from watchdog.tsdb.page_copy import PageCopy
 from watchdog.web import query_frames
-from watchdog.web.query_frames import HEAD_BYTES, MAX_ANSWER_BYTES, Reply
+from watchdog.web.query_frames import MAX_ANSWER_BYTES, Reply
 
 DEADLINE = 10.0
 """Seconds for one answer, from the moment that it is its turn."""
@@ -31,7 +27,6 @@ MAX_WAITING = 3
 """Readers that wait for their turn; for no longer than one answer may take."""
 MAX_CELLS = 8_000_000
 """Samples that are copied out of memory for one answer: 64 MB for a moment."""
-_INHERITED = ("PATH", "LANG", "LC_ALL", "LC_TIME", "TZ")
 _GONE = select.POLLRDHUP | select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 CopySeries = Callable[[Sequence[str], Millis, Millis, int], list[PageCopy]]
@@ -52,7 +47,7 @@ class QueryProcess:
     def __init__(self, clock: Callable[[], Millis], series_db: Path, copy_series: CopySeries) -> None:
         self._clock, self._series_db, self._copy_series = clock, series_db, copy_series
         self._turn = threading.Lock()
-        self._running: _Process | None = None
+        self._running: SideProcess | None = None
         self._closed = False
 
     def answer(self, params: Mapping[str, str], reader: int) -> bytes:
@@ -98,13 +93,18 @@ class QueryProcess:
             raise WatchdogError(said.decode())
         raise RuntimeError(f"the process that answers queries broke:\n{said.decode(errors='replace')}")
 
-    def _process(self) -> _Process:
+    def _process(self) -> SideProcess:
         if self._running is None or self._running.child.poll() is not None:
             if self._closed:
                 raise QueryUnavailableError("the watchdog is ending")
             if self._running is not None:
                 self._running.end()
-            self._running = _Process.start()
+            try:
+                self._running = SideProcess.start("watchdog.web.query_worker")
+            except OSError as error:
+                raise QueryUnavailableError(
+                    f"no process for queries can be started: {error.strerror} — is the machine out of memory?"
+                ) from None
         return self._running
 
     def close(self) -> None:
@@ -118,46 +118,10 @@ class _ProcessEndedError(Exception):
     """It is no longer there."""
 
 
-class _Process(NamedTuple):
-    child: subprocess.Popen[bytes]
-    door: socket.socket
-
-    @classmethod
-    def start(cls) -> _Process:
-        ours, theirs = socket.socketpair()
-        environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-        with theirs:
-            try:
-                child = subprocess.Popen(
-                    [sys.executable, "-I", "-m", "watchdog.web.query_worker"],
-                    stdin=theirs.fileno(),
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    cwd="/",
-                    env={**environment, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-                    start_new_session=True,
-                )
-            except OSError as error:
-                ours.close()
-                raise QueryUnavailableError(
-                    f"no process for queries can be started: {error.strerror} — is the machine out of memory?"
-                ) from None
-        ours.setblocking(False)
-        # It ends by itself when it has been idle; somebody has to be told, or it stays in the table of processes.
-        threading.Thread(target=child.wait, name="query process", daemon=True).start()
-        return cls(child, ours)
-
-    def end(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self.child.kill()
-        self.child.wait()
-        self.door.close()
-
-
 class _Conversation(NamedTuple):
     """One question. Each method raises QueryUnavailableError, ReaderGoneError or _ProcessEndedError."""
 
-    process: _Process
+    process: SideProcess
     reader: int
     until: float
     """Monotonic seconds."""

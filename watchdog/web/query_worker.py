@@ -9,11 +9,9 @@ what it says are in `query_frames.Reply`.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import json
 import os
-import resource
 import select
 import signal
 import socket
@@ -21,6 +19,7 @@ import traceback
 from pathlib import Path
 
 from watchdog.core.errors import WatchdogError
+from watchdog.host.side_process import SocketFrames, restrict
 from watchdog.offline.history.query import QueryTimes, encode_answer, find_read_range, with_stored_history
 from watchdog.promql import EvaluationLimits, evaluate, parse
 from watchdog.tsdb.page import PageList
@@ -36,12 +35,12 @@ _LONGEST = 60
 
 
 def main() -> None:
-    _restrict()
+    restrict(_MEMORY)
     with socket.socket(fileno=os.dup(0)) as door:
         while select.select([door], [], [], _IDLE)[0]:
             signal.alarm(_LONGEST)
             try:
-                if not _answer(_Line(door)):
+                if not _answer(SocketFrames(door)):
                     return
             except (EOFError, OSError):
                 return
@@ -50,42 +49,7 @@ def main() -> None:
             gc.collect()
 
 
-def _restrict() -> None:
-    os.nice(19)
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
-    pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
-    limit = pages * resource.getpagesize() + _MEMORY
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-class _Line:
-    """The daemon's end of the socket, in frames."""
-
-    def __init__(self, door: socket.socket) -> None:
-        self._door = door
-
-    def receive(self) -> bytes:
-        """The next frame. Raises EOFError when the daemon is gone."""
-        return self._read(int.from_bytes(self._read(query_frames.HEAD_BYTES), "big"))
-
-    def _read(self, size: int) -> bytes:
-        data = bytearray(size)
-        view, have = memoryview(data), 0
-        while have < size:
-            got = self._door.recv_into(view[have:])
-            if not got:
-                raise EOFError
-            have += got
-        return bytes(data) if size < 1 << 16 else data  # type: ignore[return-value]  # arrays are made over it: not twice
-
-    def send(self, kind: Reply, frame: bytes) -> None:
-        self._door.sendall((len(frame) + 1).to_bytes(query_frames.HEAD_BYTES, "big") + kind.value)
-        self._door.sendall(frame)
-
-
-def _answer(line: _Line) -> bool:
+def _answer(line: SocketFrames) -> bool:
     """Whether it can go on."""
     asked = json.loads(line.receive())
     try:
@@ -96,21 +60,21 @@ def _answer(line: _Line) -> bool:
             asked["now"]
         )
         reads = find_read_range(expr, times)
-        line.send(Reply.WANTS, query_frames.encode([sorted(reads.metrics), reads.after, reads.until]))
+        line.send(Reply.WANTS.value, query_frames.encode([sorted(reads.metrics), reads.after, reads.until]))
         pages = [query_frames.read_page(line.receive).page() for _ in range(int(line.receive()))]
         series = with_stored_history(Path(asked["series_db"]), PageList(pages), reads)
         result = evaluate(expr, series, times, limits=EvaluationLimits())
-        line.send(Reply.ANSWER, encode_answer(text, times, result, MAX_ANSWER_BYTES))
+        line.send(Reply.ANSWER.value, encode_answer(text, times, result, MAX_ANSWER_BYTES))
     except WatchdogError as error:
-        line.send(Reply.REFUSED, str(error).encode(errors="replace"))
+        line.send(Reply.REFUSED.value, str(error).encode(errors="replace"))
     except MemoryError:
         cure = "ask for fewer series, a shorter time, or a longer step"
-        line.send(Reply.REFUSED, f"it needs more than {_MEMORY >> 20:,} MiB of memory — {cure}".encode())
+        line.send(Reply.REFUSED.value, f"it needs more than {_MEMORY >> 20:,} MiB of memory — {cure}".encode())
         return False
     except (EOFError, OSError):
         raise
     except Exception:
-        line.send(Reply.BROKEN, traceback.format_exc(limit=-5).encode(errors="replace"))
+        line.send(Reply.BROKEN.value, traceback.format_exc(limit=-5).encode(errors="replace"))
         return False
     return True
 

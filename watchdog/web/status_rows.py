@@ -98,6 +98,10 @@ def build_status_rows(status: Mapping[str, Any]) -> Iterator[StatusRow]:
     for name, channel in status.get("channels", {}).items():
         if channel["late"]:
             yield StatusRow("channel", name, _describe_channel(channel, status["now"]), "crit")
+        if channel.get("unheard"):
+            yield StatusRow("channel", name, f"what people answer is not heard: {channel['unheard']}", "warn")
+    if (pictures := status.get("pictures")) is not None:
+        yield StatusRow("channel", "", pictures, "none")
     for suppression in status["silenced"]:
         until_ok = ", or until it is well" if suppression["until_well"] else ""
         left = format_duration(suppression["until"] - status["now"])

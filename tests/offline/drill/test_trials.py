@@ -216,6 +216,7 @@ def test_a_bind_mounted_file_is_told_with_its_cure(bot: Path, tmp_path: Path, na
     on_mounts(play)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["--bind", "tmpfs"])
 def test_a_folder_of_the_work_tree_that_is_a_mount_of_its_own_is_told_with_its_cure(
     bot: Path, tmp_path: Path, kind: str

@@ -98,6 +98,7 @@ def test_json_holds_every_value_with_null_for_none(history_file: str, capsys: py
     }
 
 
+@pytest.mark.slow
 def test_a_picture_is_drawn(history_file: str, tmp_path: Path) -> None:
     path = tmp_path / "a.png"
 
@@ -105,6 +106,7 @@ def test_a_picture_is_drawn(history_file: str, tmp_path: Path) -> None:
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_picture_for_who_has_no_home_to_write_to_says_nothing_of_that(history_file: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     drawn = subprocess.run(

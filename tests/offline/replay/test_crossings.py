@@ -66,6 +66,7 @@ def loaded_config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     return known
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(12), deadline=None)
 @given(
     st.integers(0, 1 << 30),
@@ -112,6 +113,7 @@ def test_noise_replayed_is_what_the_daemon_makes_of_it(seed: int, every: int) ->
     assert sorted(replayed) == sorted(expected)
 
 
+@pytest.mark.slow
 def test_of_a_day_of_noise_at_the_limit_few_looks_are_taken(
     loaded_config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -251,6 +251,7 @@ def random_rows(seed: int, count: int, every: int) -> list[tuple[int, SourceRow]
     return rows
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(8), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 10_000), st.sampled_from([300, 1_000, 2_500]))
 def test_the_same_samples_make_the_same_changes_at_the_same_times(seed: int, every: int) -> None:
@@ -264,6 +265,7 @@ def test_the_same_samples_make_the_same_changes_at_the_same_times(seed: int, eve
     assert sorted(told) == sorted(expected)
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(10), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 100_000), st.sampled_from([400, 1_000, 2_500]))
 def test_label_sets_that_begin_end_and_come_back_are_judged_in_replay_of_its_own_file_as_they_were(

@@ -170,6 +170,7 @@ def replay_changes(loaded: Config, pages: PageList, *, every: int | None, exact:
     return [repr(one) for one in sorted(told, key=lambda one: (one[0], str(one[1]), one[2]))], repr(report)
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.integers(0, 1 << 30),

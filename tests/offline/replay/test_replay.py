@@ -98,6 +98,7 @@ def test_the_healthy_recording_trips_nothing(capsys: pytest.CaptureFixture[str])
     assert judged >= {"regime-flapping", "confidence-drop", "no-ticks", "drawdown", "losing-streak"}
 
 
+@pytest.mark.slow
 def test_the_bad_version_is_found_by_the_rules_of_the_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     png = tmp_path / "bad.png"
     assert (

@@ -559,6 +559,7 @@ def test_the_command_line_looks_whether_what_was_changed_is_still_so(
     assert standing() == []
 
 
+@pytest.mark.slow
 def test_the_command_line_names_the_resume_that_puts_back_what_its_stages_do(
     journal: SqliteJournal, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -115,6 +115,7 @@ def try_any(end: FarEnd, tell: Callable[[bytes], object], number: int) -> None:
     run()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ways_of(PULLED))
 def test_whatever_it_is_told_it_is_an_error_or_sound_samples(way: str, environment: Environment) -> None:
     end = far_end(way, environment)
@@ -127,6 +128,7 @@ def test_whatever_it_is_told_it_is_an_error_or_sound_samples(way: str, environme
     try_any(end, tell, 90)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ways_of(PUSHED))
 def test_nonsense_that_is_sent_is_refused_or_delivered_as_sound_samples(way: str, environment: Environment) -> None:
     end, heard = far_end(way, environment), Deliveries()

@@ -102,6 +102,7 @@ def test_reads_leave_nothing_behind(table: str, kind: str, environment: Environm
             _read(source)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", PUSHED)
 def test_listening_leaves_nothing_behind(kind: str, environment: Environment) -> None:
     make, send = RECEIVING[kind]
@@ -123,6 +124,7 @@ def test_listening_leaves_nothing_behind(kind: str, environment: Environment) ->
             listen()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", PUSHED)
 def test_who_cannot_listen_leaves_nothing_behind(kind: str, environment: Environment) -> None:
     source = make_pushed(kind, NOT_LISTENING[kind](environment))

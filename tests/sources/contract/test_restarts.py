@@ -92,6 +92,7 @@ class Watch:
                 self.restart()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", COUNTED)
 def test_in_any_order_of_events_reads_failures_and_restarts_each_counts_once(
     kind: str, environment: Environment

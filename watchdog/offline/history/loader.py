@@ -36,15 +36,17 @@ def load(
     source: str = DEFAULT_SOURCE,
     within: tuple[Millis, Millis] = ALL_TIME,
     target_by_source: Mapping[str, str] | None = None,
+    max_samples: int | None = None,
 ) -> PageList:
     """Everything that files and servers know of the past, as one.
 
     `names`: paths of files, or addresses (http://…) of Prometheus-compatible servers. `metrics` and `span`: what a
     server is asked for, and when; it cannot be asked for everything. Of a series.db, `metrics` are read and what lies
     `within` (after, until). `target_by_source`: whose each source is by now; what it said
-    before is that target's, too. Raises HistoryError with the place and the cure.
+    before is that target's, too. `max_samples`: of a single series.db, more than that are refused. Raises HistoryError with the
+    place and the cure.
     """
-    pages = _load(names, metrics, span, source, within)
+    pages = _load(names, metrics, span, source, within, max_samples)
     if target_by_source:
         for page in pages.pages:
             page.keys = [
@@ -60,9 +62,10 @@ def _load(
     span: QueryRange | None,
     source: str,
     within: tuple[Millis, Millis],
+    max_samples: int | None,
 ) -> PageList:
     if len(names) == 1 and series_db.is_series_db(Path(names[0])):
-        return PageList(series_db.read_pages(Path(names[0]), metrics, *within))
+        return PageList(series_db.read_pages(Path(names[0]), metrics, *within, max_samples=max_samples))
     found = PageBuilder(source)
     for name in names:
         if name.startswith(("http://", "https://")):

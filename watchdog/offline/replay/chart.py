@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from watchdog.offline import plots
 from watchdog.offline.replay.engine import ReplayReport
 from watchdog.offline.replay.scoring import LabelledIncident
+from watchdog.pictures import plots
 
 _COLOURS = {"warn": "#e8a33d", "crit": "#c8372d"}
 _LABEL_COLOUR, _NO_DATA_COLOUR, _PLAN_COLOUR = "#4a78b5", "#dddddd", "#5b2a86"

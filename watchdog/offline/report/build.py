@@ -149,7 +149,7 @@ def durations(data: IncidentData) -> dict[str, Millis | None]:
 
 def _duration_rows(data: IncidentData) -> Iterator[tuple[str, str, str, str]]:
     opened = data.incident.opened
-    began = _deviation_start(data)
+    began = deviation_start(data)
     yield (
         "detected",
         "not known" if began is None else f"{format_duration(opened - began)} after it went bad",
@@ -178,7 +178,7 @@ def _unreached(name: str, data: IncidentData) -> tuple[str, str] | None:
     return None
 
 
-def _deviation_start(data: IncidentData) -> Millis | None:
+def deviation_start(data: IncidentData) -> Millis | None:
     """When the KPI that tripped first began to leave its course, for as far as samples are kept: its first value in a
     row, up to the trip, that is farther from the baseline than anything in the time before."""
     trip = data.trips[0] if data.trips else None

@@ -6,8 +6,8 @@ import io
 
 import numpy as np
 
-from watchdog.offline import plots
 from watchdog.offline.report.data import IncidentData
+from watchdog.pictures import plots
 from watchdog.tsdb.page import Floats
 
 _BARS = "▁▂▃▄▅▆▇█"

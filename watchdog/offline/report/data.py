@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from watchdog.chat.chart import list_epochs
 from watchdog.config import Config
 from watchdog.core.model import Millis
-from watchdog.core.units import Unit, describe_not_finite, format_duration
+from watchdog.core.units import Unit, format_duration
 from watchdog.journal.incidents import Incident, TripRecord
-from watchdog.journal.runs import PlanRun, Step
+from watchdog.journal.runs import PlanRun, Step, level_names
 from watchdog.journal.storage import Journal
 from watchdog.journal.targets import TargetState
 from watchdog.journal.timeline import TimelineEvent
 from watchdog.pipeline.baseline_tracker import expression_digest
-from watchdog.promql import PromqlError, evaluate
+from watchdog.promql import PromqlError
 from watchdog.rollback.standing import StandingChange
 from watchdog.rules import Kpi, Learn, learn_baseline
+from watchdog.rules.kpi_history import evaluate_history, farthest_from_baseline, value_range
 from watchdog.tsdb.page import Floats, Ints, PageList
 
 TIME_GOALS: dict[str, Millis] = {
@@ -122,7 +123,7 @@ def collect_data(
     return IncidentData(
         incident=incident,
         trips=trips,
-        runs=[RunWithSteps(run, _level_names(run), journal.runs.list_steps(run.id)) for run in found_runs],
+        runs=[RunWithSteps(run, level_names(run), journal.runs.list_steps(run.id)) for run in found_runs],
         events=journal.timeline.list_events(number),
         target_state=journal.targets.get_state(incident.target, now),
         lines=lines,
@@ -150,13 +151,6 @@ def chart_range(incident: Incident, now: Millis) -> tuple[Millis, Millis]:
     return incident.opened - margin, min(end + margin, now)
 
 
-def _level_names(run: PlanRun) -> tuple[str, ...]:
-    try:
-        return tuple(str(level["name"]) for level in json.loads(run.text)["levels"])
-    except (ValueError, KeyError, TypeError):  # another version wrote it
-        return ()
-
-
 def _kpi_series(
     config: Config,
     journal: Journal,
@@ -174,7 +168,7 @@ def _kpi_series(
     if known_until is None:
         known_until = max((int(page.t[-1]) for page in pages.pages if page.t.size), default=start)
     times = np.unique(np.linspace(start, end, _SAMPLE_COUNT).astype(np.int64))
-    epochs = _list_epochs(journal, incident)
+    epochs = list_epochs(journal, incident.target, incident.opened)
     found = []
     lacks = [
         f"Rule {name}, which is not configured now: its KPI is not shown."
@@ -187,58 +181,26 @@ def _kpi_series(
         kpi = config.kpi(name, incident.target)
         if name is None or kpi is None:
             continue
-        baseline, why = _baseline_at(name, incident.target, kpi, journal, incident.opened)
+        baseline, why = baseline_at(name, incident.target, kpi, journal, incident.opened)
         if why:
             lacks.append(f"The baseline of {name} at that time ({why}): what is farthest from it cannot be told.")
         try:
-            values, odd = _evaluate_at(kpi, incident.target, config, pages, times[times <= known_until], epochs)
+            expr = config.parse_expr(config.expr_of(kpi.expr, incident.target))
+            _, values, odd = evaluate_history(kpi, expr, pages, times[times <= known_until], epochs)
         except PromqlError as error:
             lacks.append(f"The values of {name}, which cannot be evaluated: {error}.")
             continue
         if odd:
             lacks.append(f"The values of {name} at times at which it was {' or '.join(odd)}.")
         values = np.pad(values, ((0, 0), (0, times.size - values.shape[1])), constant_values=np.nan)
-        shown = _farthest_from_baseline(values, baseline)
-        low, high = (
-            np.where(np.isnan(shown), np.nan, find(values, axis=0, initial=edge, where=~np.isnan(values)))
-            for find, edge in ((np.min, np.inf), (np.max, -np.inf))
-        )
+        shown = farthest_from_baseline(values, baseline)
+        low, high = value_range(values)
         judged_by = tuple(rule.name for rule in rules if rule.kpi == name)
         found.append(KpiSeries(name, kpi.unit, judged_by, baseline, times, shown, low, high))
     return found, lacks
 
 
-def _evaluate_at(
-    kpi: Kpi, target: str, config: Config, pages: PageList, times: Ints, epochs: Sequence[Millis]
-) -> tuple[Floats, list[str]]:
-    """[series, times] as it was read then: a KPI with `since: resume` has forgotten what was before its epoch. And what is left
-    out of it: ``infinite``, ``no number (0/0)``."""
-    expr = config.parse_expr(config.expr_of(kpi.expr, target))
-    parts: list[tuple[Millis | None, Ints]] = [(None, times)]
-    if kpi.since == "resume":
-        bounds = times.searchsorted(epochs, "right")
-        parts = list(zip([None, *epochs], np.split(times, bounds), strict=True))
-    results = [evaluate(expr, pages, part, epoch) for epoch, part in parts]
-    keys = list(dict.fromkeys(key for result in results for key in result.keys))
-    values = np.full((len(keys), times.size), np.nan)
-    first, odd = 0, dict[str, None]()
-    for result, (_, part) in zip(results, parts, strict=True):
-        rows = [keys.index(key) for key in result.keys]
-        is_number = np.isfinite(result.values)
-        values[rows, first : first + part.size] = np.where(result.present & is_number, result.values, np.nan)
-        odd |= dict.fromkeys(map(describe_not_finite, result.values[result.present & ~is_number]))
-        first += part.size
-    return values, list(odd)
-
-
-def _list_epochs(journal: Journal, incident: Incident) -> list[Millis]:
-    """When the target was resumed, oldest first; ahead of the first of them, all that is kept counts."""
-    resumed = journal.timeline.list_times(incident.target, "resumed")
-    state = journal.targets.get_state(incident.target, incident.opened)
-    return sorted({*resumed, state.epoch})
-
-
-def _baseline_at(name: str, target: str, kpi: Kpi, journal: Journal, t: Millis) -> tuple[float | None, str]:
+def baseline_at(name: str, target: str, kpi: Kpi, journal: Journal, t: Millis) -> tuple[float | None, str]:
     """The baseline that was in force at `t`; without one, why nobody knows it: "" where the KPI has none."""
     if kpi.baseline is None or not kpi.has_dynamic_baseline:
         try:
@@ -255,11 +217,3 @@ def _baseline_at(name: str, target: str, kpi: Kpi, journal: Journal, t: Millis) 
     if kept is None or kept.asked != digest:
         return None, "none was captured"
     return (kept.value, "") if kept.t <= t else (None, "it was captured later")
-
-
-def _farthest_from_baseline(values: Floats, baseline: float | None) -> Floats:
-    """One value a time: the one that is farthest from the baseline, or from zero."""
-    if not len(values):
-        return np.full(values.shape[1], np.nan)
-    distance = np.where(np.isnan(values), -1.0, np.abs(values - (baseline or 0.0)))
-    return np.asarray(np.take_along_axis(values, distance.argmax(axis=0)[None, :], axis=0)[0])
