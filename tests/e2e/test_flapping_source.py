@@ -55,6 +55,7 @@ def test_a_rule_on_a_page_of_which_every_second_read_fails_fires_in_its_time(tmp
             wait_until(lambda: "watching:" in (tmp_path / "log").read_text(), "the watchdog has begun")
             wait_until(lambda: "source bot flaps" in (tmp_path / "log").read_text(), "it is seen that the source flaps")
             wait_until(lambda: "high (warn) tripped" in (tmp_path / "log").read_text(), "the rule fires", seconds=30)
+            wait_until(lambda: "message: source bot flaps" in (tmp_path / "log").read_text(), "people are told")
         finally:
             daemon.kill()
             server.shutdown()
