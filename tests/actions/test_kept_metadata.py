@@ -98,7 +98,9 @@ def test_an_access_list_rights_and_attributes_outlive_a_replacement(bot: GitRepo
     file.chmod(0o640)
     give_list(file)
     os.setxattr(file, "user.note", b"mine\xff")
-    said = replace(bot.path)
+    with file.open() as before:  # as long as it is open, no other file gets its number
+        said = replace(bot.path)
+        assert file.stat().st_ino != os.fstat(before.fileno()).st_ino
 
     assert access_list(file) == LIST
     assert permissions(file) == 0o660

@@ -12,12 +12,13 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from watchdog.core.errors import NotifyError
-from watchdog.core.model import Alert, ConnectionModel, Duration, Labels, Message, Millis, SecretFile, Severity
+from watchdog.core.model import Alert, Duration, Labels, Message, Millis, SecretFile, Severity
 from watchdog.net import secrets
 from watchdog.net.address import validate_url
 from watchdog.net.credentials import BasicAuth, TlsSettings
 from watchdog.net.deadline import Deadline
 from watchdog.net.errors import HttpError, is_transient_status, parse_retry_after
+from watchdog.notifiers.channel import Channel
 
 TIMEOUT = 10.0
 """Seconds for one request in all."""
@@ -34,7 +35,7 @@ _ANY_STATUS = range(100, 600)
 _NO_NAME_CHARACTERS = re.compile(r"[^a-zA-Z0-9_]")
 
 
-class AlertmanagerNotifier(ConnectionModel):
+class AlertmanagerNotifier(Channel):
     """Alerts in Alertmanager, for as long as they fire."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
@@ -53,10 +54,6 @@ class AlertmanagerNotifier(ConnectionModel):
     the host's name unless you say it."""
     resend: Duration = 60_000
     """How often what fires is told again; less than half of Alertmanager's `resolve_timeout`. `1m` when not said."""
-    from_: Severity = Field("warn", alias="from")
-    """The lowest severity that is told here: info, warn or crit."""
-    standby: bool = False
-    """`true`: told only of what names it, in `notify` of a rule or a target or in `escalate`."""
 
     @field_validator("url")
     @classmethod

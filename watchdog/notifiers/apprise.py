@@ -13,7 +13,7 @@ from pydantic import ConfigDict, field_validator, model_validator
 from watchdog.core.errors import NotifyError, install_command
 from watchdog.core.model import Message, Secret, SecretFile, Severity
 from watchdog.net.errors import is_transient_status
-from watchdog.notifiers.channel import Channel
+from watchdog.notifiers.channel import MessageChannel
 from watchdog.notifiers.text import title_line
 from watchdog.notifiers.token import load_token
 
@@ -41,7 +41,7 @@ _STATUS = re.compile(r"\berror[=:] ?([1-5][0-9]{2})\b")
 _NOBODY_ANSWERED = re.compile(r"connection error|socket|timed? ?out|could not connect", re.IGNORECASE)
 
 
-class AppriseNotifier(Channel):
+class AppriseNotifier(MessageChannel):
     """Messages by the library apprise, to the service that its address names."""
 
     model_config = ConfigDict(hide_input_in_errors=True)

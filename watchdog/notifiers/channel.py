@@ -45,10 +45,15 @@ class Channel(ConnectionModel):
 
     from_: Severity = Field("warn", alias="from")
     """The lowest severity that is told here: info, warn or crit."""
+    standby: bool = False
+    """`true`: told only of what names it, in `notify` of a rule or a target or in `escalate`."""
+
+
+class MessageChannel(Channel):
+    """Base of those that people read: too many messages, or one at night, are too much."""
+
     limit: Annotated[Budget | None, BeforeValidator(_parse_message_limit)] = None
     """How many messages in what time, `10 per 1h`; what goes beyond is one message once there is room again. What is critical, and
     its end, is told at once and counts for nothing."""
     quiet: Quiet | None = None
     """Hours in which only what is critical is told: `{between: "22:00-07:00", timezone: Europe/Berlin}`."""
-    standby: bool = False
-    """`true`: told only of what names it, in `notify` of a rule or a target or in `escalate`."""

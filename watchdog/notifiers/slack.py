@@ -15,7 +15,7 @@ from watchdog.core.model import Message, Secret, SecretFile
 from watchdog.core.telemetry import log
 from watchdog.net.address import validate_url
 from watchdog.net.deadline import Deadline
-from watchdog.notifiers.channel import Channel
+from watchdog.notifiers.channel import MessageChannel
 from watchdog.notifiers.listening import listen_together
 from watchdog.notifiers.slack_layout import render_message
 from watchdog.notifiers.text import title_line
@@ -38,7 +38,7 @@ _channel_ids: dict[tuple[str, str], str] = {}
 """(API, channel as the configuration says it) → its id, as Slack said in this process: it is posted to by name, but not edited."""
 
 
-class SlackNotifier(Channel):
+class SlackNotifier(MessageChannel):
     """Messages in a Slack channel, one thread per incident."""
 
     model_config = ConfigDict(hide_input_in_errors=True)

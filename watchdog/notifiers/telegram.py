@@ -17,7 +17,7 @@ from watchdog.net.address import validate_url
 from watchdog.net.deadline import Deadline
 from watchdog.net.errors import is_transient_status
 from watchdog.net.secrets import redact
-from watchdog.notifiers.channel import Channel
+from watchdog.notifiers.channel import MessageChannel
 from watchdog.notifiers.listening import listen_together
 from watchdog.notifiers.telegram_chats import find_current, format_handle, note_successor, parse_handle
 from watchdog.notifiers.telegram_layout import Draft, draft_message, render_caption, simplify
@@ -33,7 +33,7 @@ _TOKEN_PATTERN = re.compile(r"[0-9]{1,20}:[A-Za-z0-9_-]{3,}")
 CREDENTIAL_DESCRIPTION = "bot token (123456:ABC…)"
 
 
-class TelegramNotifier(Channel):
+class TelegramNotifier(MessageChannel):
     """Messages in a Telegram chat, one chain of replies per incident."""
 
     model_config = ConfigDict(hide_input_in_errors=True)
