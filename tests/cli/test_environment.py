@@ -142,6 +142,19 @@ def test_the_daemon_and_check_still_refuse_what_lacks_a_variable(folder: Path) -
     assert main(["check", "--config", str(folder)]) == 1
 
 
+def test_a_channel_on_standby_stays_so_for_who_cannot_read_its_token(folder: Path) -> None:
+    """Else what a person does in place of the service would wake whoever is to be woken by nothing but escalation."""
+    main_file = folder / "watchdog.yaml"
+    text = main_file.read_text()
+    main_file.write_text(re.sub(r"(token: \"?\$\{WAY_SLACK_TOKEN\}\"?)", r"\1, standby: true", text))
+    assert main_file.read_text() != text
+
+    loaded = load(folder, environ={}, may_leave_out=True)
+
+    (name,) = loaded.silent_channels
+    assert name not in loaded.told_channels("bot", None)
+
+
 # ─ the service's environment ─
 
 

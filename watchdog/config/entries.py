@@ -299,12 +299,14 @@ def _build_with_environment(draft: Draft, section: str, models: Sequence[ModelCl
     if draft.may_leave_out and entry.model is None and (section == "channels" or start < lacking == len(problems)):
         draft.left_out[section][entry.name] = "; ".join(dict.fromkeys(each.what for each in problems[start:]))
         del problems[start:]
-        entry.model = SilentChannel(_severity(entry.raw)) if section == "channels" else None
+        entry.model = _silent(entry.raw) if section == "channels" else None
 
 
-def _severity(raw: Any) -> Severity:
-    said = raw.get("from") if isinstance(raw, dict) else None
-    return next((each for each in get_args(Severity) if each == said), "warn")
+def _silent(raw: Any) -> SilentChannel:
+    """For whom it is, as far as that can be read."""
+    said = raw if isinstance(raw, dict) else {}
+    severity: Severity = next((each for each in get_args(Severity) if each == said.get("from")), "warn")
+    return SilentChannel(severity, standby=said.get("standby") is True)
 
 
 def build_model(node: ConfigNode, models: Sequence[ModelClass]) -> Any:
