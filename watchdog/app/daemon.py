@@ -37,7 +37,6 @@ from watchdog.app.standing_watch import StandingWatch
 from watchdog.app.status import build_status, log_inventory, targets_to_show
 from watchdog.app.steady_clock import SteadyClock
 from watchdog.app.summaries import CHECK_INTERVAL, Summaries
-from watchdog.app.web_server import start_web
 from watchdog.chat.head import head_describer
 from watchdog.config import Config, FileStats, find_files, load, stat_files
 from watchdog.core.errors import WatchdogError
@@ -57,7 +56,7 @@ from watchdog.plans.models import Halt, Repair
 from watchdog.rollback.runner import RollbackRunner
 from watchdog.web.pages import build_routes
 from watchdog.web.query_process import QueryProcess
-from watchdog.web.server import WebServer
+from watchdog.web.server import WebServer, start_server
 from watchdog.worker import launch
 from watchdog.worker.client import WorkerExecutor
 
@@ -297,7 +296,7 @@ class Daemon:
     def _start_web(self) -> None:
         ask, notes = (self._status_threadsafe, self._queries.answer), self._reloader.describe_files
         routes = build_routes(self.telemetry.registry, self.health, *ask, notes)
-        self._server = start_web(self.config.web, routes)
+        self._server = start_server(self.config.web, routes)
 
     # ─ judging ─
 

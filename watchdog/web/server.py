@@ -20,8 +20,11 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from watchdog.core.inbox import RETRY_LATER, InboxEndpoint, InboxError
+from watchdog.config.models import Web
+from watchdog.core.errors import WatchdogError
+from watchdog.core.inbox import RETRY_LATER, InboxEndpoint, InboxError, http_inbox
 from watchdog.core.telemetry import log
+from watchdog.net.address import host_and_port
 from watchdog.web.guard import SECURITY_HEADERS, content_security_policy, own_names, refuse_host, refuse_other_site
 from watchdog.web.inbox import Inbox
 from watchdog.web.pages import PageHandler, PageRequest, Response
@@ -337,3 +340,20 @@ class _HttpHandler(BaseHTTPRequestHandler):
 
     def log_message(self, *args: object) -> None:
         """Who reads a page is nobody's news."""
+
+
+def start_server(settings: Web, routes: Mapping[str, PageHandler]) -> WebServer:
+    """Where the configuration says, with the inbox of sources that are told. `routes`: of `build_routes`.
+
+    Raises WatchdogError when the address is not to be had.
+    """
+    host, port = settings.host, settings.port
+    try:
+        server = WebServer(routes, host, port, settings.hosts, inbox := Inbox())
+    except OSError as error:
+        raise WatchdogError(
+            f"cannot listen on {host_and_port(host, port)}: {error.strerror} — set web.listen"
+        ) from None
+    http_inbox.set(inbox)
+    log.info("http://%s/metrics", host_and_port(host, server.port))
+    return server
