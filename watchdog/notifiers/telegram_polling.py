@@ -80,7 +80,7 @@ class _Request(HTTPXRequest):
             read_timeout=STEP_TIMEOUT,
             write_timeout=STEP_TIMEOUT,
             pool_timeout=STEP_TIMEOUT,
-            httpx_kwargs={"verify": telegram_client._TLS_CONTEXT, "event_hooks": {"response": [self._note_date]}},
+            httpx_kwargs={"verify": telegram_client.TLS_CONTEXT, "event_hooks": {"response": [self._note_date]}},
         )
         self._date: Millis | None = None
 
