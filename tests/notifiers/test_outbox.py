@@ -704,3 +704,17 @@ def test_what_is_to_be_put_right_though_it_delivers_is_told_once_on_all_channels
     for channel in channels.values():
         assert sorted(channel.titles) == sorted(["one", "two", "three", notice])
     assert [message.lines for message in channels["slack"].sent if message.title == notice] == [("say chat: -2",)]
+
+
+class StandbyChannel(FakeChannel):
+    standby = True
+
+
+def test_what_is_to_be_put_right_wakes_nobody_who_stands_by(make_outbox: Callable[..., OutboxHarness]) -> None:
+    pager, slack = StandbyChannel(), FakeChannel()
+    harness = make_outbox(moved=NoticedChannel(), pager=pager, slack=slack)
+    harness.post_message("one", "moved")
+    harness.drain()
+
+    assert len(slack.sent) == 1
+    assert pager.sent == []

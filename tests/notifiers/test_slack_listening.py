@@ -455,6 +455,13 @@ def test_an_answer_that_slack_refuses_is_an_error_of_ours(server: FakeSocketMode
         asyncio.run(channel(server).acknowledge(event, "done"))
 
 
+def test_a_bot_token_that_slack_refuses_is_what_is_to_be_renewed(server: FakeSocketMode) -> None:
+    event = ChatEvent("k", ANN, "", CHANNEL, "ack", 1)
+
+    with pytest.raises(NotifyError, match="invalid_auth — make a new bot token"):
+        asyncio.run(channel(server, token="xoxb-outdated-hush").acknowledge(event, "done"))
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [

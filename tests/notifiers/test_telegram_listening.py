@@ -416,6 +416,28 @@ def test_a_group_that_became_a_supergroup_is_heard_on(server: FakeTelegramUpdate
     assert [event.chat for event in asyncio.run(talk())] == [CHAT]
 
 
+def test_who_types_in_a_group_that_became_a_supergroup_is_answered_there(server: FakeTelegramUpdates) -> None:
+    entry, group = channel(server, chat=-4711), {"id": -4711, "type": "group"}
+
+    async def talk() -> None:
+        receiver = Receiver()
+        server.say(message("/ack 1", chat=group, message_id=70))
+        server.say(message(None, chat=group, migrate_to_chat_id=-1000000000088))
+        server.say(message("/ack 2", chat={"id": -1000000000088, "type": "supergroup"}, message_id=5))
+        async with listening(entry, receiver):
+            for _ in range(2):
+                await receiver.next()
+        for event in receiver.offered:
+            await entry.acknowledge(event, "done")
+
+    asyncio.run(talk())
+    (_, before), (_, after) = server.answers
+
+    assert before["chat_id"] == after["chat_id"] == "-1000000000088"
+    assert "reply_parameters" not in before  # what is number 70 there is another message
+    assert json.loads(after["reply_parameters"])["message_id"] == 5
+
+
 @pytest.mark.parametrize(
     ("typed", "meant"),
     [

@@ -99,6 +99,7 @@ class Sample(NamedTuple):
 
 
 Severity = Literal["info", "warn", "crit"]
+SEVERITY_RANK: dict[Severity, int] = {"info": 0, "warn": 1, "crit": 2}
 Outcome = Literal["ok", "bad", "nodata", "error"]
 
 

@@ -6,7 +6,7 @@ import re
 import threading
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import ConfigDict, field_validator, model_validator
 
@@ -75,9 +75,9 @@ class AppriseNotifier(MessageChannel):
         if (hanging := _deliveries.get(url)) is not None and hanging.is_alive():
             raise NotifyError("the last delivery by apprise still hangs — it is tried again")
         title, body = render_message(message)
-        answers: list[_Answer] = []
+        errors: list[NotifyError | None] = []
         delivery = threading.Thread(
-            target=lambda: answers.append(_deliver(url, message.severity, title, body)), name="apprise", daemon=True
+            target=lambda: errors.append(_deliver(url, message.severity, title, body)), name="apprise", daemon=True
         )
         _deliveries[url] = delivery
         delivery.start()
@@ -85,17 +85,12 @@ class AppriseNotifier(MessageChannel):
         if delivery.is_alive():
             raise NotifyError(f"apprise gave no answer within {TIMEOUT:g} s — it is tried again")
         _deliveries.pop(url, None)
-        answer = answers[0]
-        if answer.error is not None:
-            raise answer.error
+        if (error := errors[0]) is not None:
+            raise error
 
 
 _deliveries: dict[str, threading.Thread] = {}
 """Address → the delivery that was begun last: services are asked by threads of their own, since none can be ended from outside."""
-
-
-class _Answer(NamedTuple):
-    error: NotifyError | None
 
 
 def refuse(url: str) -> str | None:
@@ -121,16 +116,16 @@ def render_message(message: Message) -> tuple[str, str]:
     return _PING.sub(rf"\g<0>{_ZERO_WIDTH}", title), _PING.sub(rf"\g<0>{_ZERO_WIDTH}", body) or title
 
 
-def _deliver(url: str, severity: Severity, title: str, body: str) -> _Answer:
-    """In a thread of its own. Raises nothing: what the library says may quote the address."""
+def _deliver(url: str, severity: Severity, title: str, body: str) -> NotifyError | None:
+    """In a thread of its own. None once it is delivered. Raises nothing: what the library says may quote the address."""
     try:
         service = _open_service(url)
         said = service.notify(severity, title, body)
     except NotifyError as error:
-        return _Answer(error)
+        return error
     except Exception as fault:
-        return _Answer(NotifyError(f"apprise failed ({type(fault).__name__}) — check the address, and the network"))
-    return _Answer(None if said is None else _refusal_error(service.name, said))
+        return NotifyError(f"apprise failed ({type(fault).__name__}) — check the address, and the network")
+    return None if said is None else _refusal_error(service.name, said)
 
 
 @lru_cache(64)

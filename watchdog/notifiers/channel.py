@@ -1,4 +1,4 @@
-"""What all channels have in common: what is told there, how much of it, and when."""
+"""What channels of messages have in common: what is told there, how much of it, and when."""
 
 from __future__ import annotations
 
@@ -28,9 +28,11 @@ class Quiet(Hours):
     @classmethod
     def _join_between(cls, value: object) -> object:
         """``[22:00, 07:00]`` is ``22:00-07:00``."""
-        pair = value.get("between") if isinstance(value, dict) else None
+        if not isinstance(value, dict):
+            return value
+        pair = value.get("between")
         if isinstance(pair, list | tuple) and len(pair) == 2 and all(isinstance(one, str) for one in pair):
-            return {**value, "between": "-".join(pair)} if isinstance(value, dict) else value
+            return {**value, "between": "-".join(pair)}
         return value
 
     @model_validator(mode="after")
@@ -41,7 +43,7 @@ class Quiet(Hours):
 
 
 class Channel(ConnectionModel):
-    """Base of all channels."""
+    """Base of all channels to which messages are told, and not states."""
 
     from_: Severity = Field("warn", alias="from")
     """The lowest severity that is told here: info, warn or crit."""

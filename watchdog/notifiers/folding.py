@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from watchdog.core.model import Button, Chart, Fact, Message, Millis, Severity
+from watchdog.core.model import SEVERITY_RANK, Button, Chart, Fact, Message, Millis, Severity
 from watchdog.core.units import format_duration
 from watchdog.journal.messages import LATE_AFTER, OutboxMessage
 
-SEVERITY_RANK: dict[Severity, int] = {"info": 0, "warn": 1, "crit": 2}
 _FIRST, _LAST = 2, 6
 """Parts of a story that are told; what is between them is counted."""
 _MAX_WORST = 5

@@ -74,16 +74,25 @@ def report_recovery(journal: Journal, tx: Transaction, channel: str, now: Millis
 
 
 def report_notice(
-    journal: Journal, tx: Transaction, name: str, channel: Any, channels: Collection[str], now: Millis
+    journal: Journal,
+    tx: Transaction,
+    name: str,
+    channel: Any,
+    channels: Collection[str],
+    now: Millis,
+    *,
+    standby: Collection[str] = (),
 ) -> None:
-    """What is to be put right in the configuration of a channel that delivers all the same: told once, everywhere."""
+    """What is to be put right in the configuration of a channel that delivers all the same: told once, on all of `channels`
+    that are not on `standby`."""
     notice: str | None = getattr(channel, "notice", None)
     if notice is None:
         return
     what, _, cure = notice.partition(" — ")
     title = f"channel {name}: {what}"
     if not journal.messages.was_enqueued_since(title, 0):
-        tx.messages.enqueue(Message("warn", title, (cure,)), channels, now)
+        told = [each for each in channels if each not in standby] or ["log"]
+        tx.messages.enqueue(Message("warn", title, (cure,)), told, now)
 
 
 def _lines(late: Sequence[UndeliveredMessage], now: Millis) -> list[str]:

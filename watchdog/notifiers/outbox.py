@@ -303,9 +303,9 @@ class OutboxSender:
                     self._heads.record_first(tx, queued.channel, begins, handle, now)
                 tx.messages.note_delivery(queued.channel, now)
                 report_recovery(self._journal, tx, queued.channel, now)
-                report_notice(
-                    self._journal, tx, queued.channel, self.channels.get(queued.channel), self._reachable(), now
-                )
+                channel = self.channels.get(queued.channel)
+                told, standby = self._reachable(), self._standby()
+                report_notice(self._journal, tx, queued.channel, channel, told, now, standby=standby)
             elif error.permanent and queued.is_catch_up:
                 tx.messages.mark_postponed(queued.id, now + _probe_pause(queued.tries), str(error))
             elif error.permanent:

@@ -22,16 +22,14 @@ from watchdog.notifiers.slack_errors import SlackRefusalError, connection_error,
 from watchdog.notifiers.slack_layout import Payload, simplify
 
 # The client logs addresses, and a webhook's address is its secret. What there is to say is in NotifyError.
-_SILENT_LOGGER = logging.Logger("slack_sdk, unheard", logging.CRITICAL + 1)
+SILENT_LOGGER = logging.Logger("slack_sdk, unheard", logging.CRITICAL + 1)
 
 
 class SlackClient(WebClient):
     """Slack's Web API for one message."""
 
     def __init__(self, api: str, token: str, deadline: Deadline) -> None:
-        super().__init__(
-            token, base_url=api, timeout=_whole_seconds(deadline), retry_handlers=[], logger=_SILENT_LOGGER
-        )
+        super().__init__(token, base_url=api, timeout=_whole_seconds(deadline), retry_handlers=[], logger=SILENT_LOGGER)
         self._deadline = deadline
         self._answer: dict[str, Any] | None = None
 
@@ -108,7 +106,7 @@ def post_to_webhook(url: str, body: Payload, deadline: Deadline) -> None:
 
 class _Webhook(WebhookClient):
     def __init__(self, url: str, deadline: Deadline) -> None:
-        super().__init__(url, timeout=_whole_seconds(deadline), retry_handlers=[], logger=_SILENT_LOGGER)
+        super().__init__(url, timeout=_whole_seconds(deadline), retry_handlers=[], logger=SILENT_LOGGER)
         self._deadline = deadline
 
     def _perform_http_request_internal(self, url: str, req: Any) -> WebhookResponse:

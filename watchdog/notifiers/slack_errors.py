@@ -86,7 +86,7 @@ def refusal_error(status: int, code: str, headers: Mapping[str, Any]) -> SlackRe
             f"{what} came instead of Slack's answer — is a proxy in between, and api right?",
             permanent=status != 200,
         )
-    cure = _CURES.get(code, "see this code in Slack's documentation of chat.postMessage")
+    cure = _CURES.get(code, "see this code in Slack's documentation")
     return SlackRefusalError(code, f"Slack refused: {code} — {cure}", permanent=True)
 
 

@@ -29,7 +29,7 @@ def render_message(message: Message, *, with_buttons: bool = True) -> Payload:
         elements.append({"type": "text", "text": f"\n{lines}"})
     blocks: list[Payload] = [{"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": elements}]}]
     blocks += _action_blocks(message.buttons if with_buttons else ())
-    return {"text": _escape(f"{title}\n{lines}".rstrip()), "blocks": blocks, "mrkdwn": False}
+    return {"text": escape(f"{title}\n{lines}".rstrip()), "blocks": blocks, "mrkdwn": False}
 
 
 def simplify(body: Payload, code: str) -> Payload | None:
@@ -68,10 +68,10 @@ def _action_blocks(buttons: Sequence[Button]) -> list[Payload]:
     return blocks[: MAX_BLOCKS - 1]
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     """In `text` these three stay Slack's own signs, markup or not."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _escaped_length(text: str) -> int:
-    return utf16_length(_escape(text))
+    return utf16_length(escape(text))

@@ -11,17 +11,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Literal, NamedTuple
 
-from slack_sdk import WebClient
-from slack_sdk.errors import SlackApiError
 from slack_sdk.socket_mode.request import SocketModeRequest
 from slack_sdk.socket_mode.response import SocketModeResponse
 
 from watchdog.core.chat import ChatEvent
 from watchdog.core.errors import NotifyError
-from watchdog.net.errors import parse_retry_after
+from watchdog.net.deadline import Deadline
 from watchdog.notifiers.listening import Patience, Routes, listen_with_token
+from watchdog.notifiers.slack_client import SlackClient
+from watchdog.notifiers.slack_errors import SlackRefusalError
 from watchdog.notifiers.slack_events import is_direct, read_envelope
-from watchdog.notifiers.slack_websocket import _SILENT_LOGGER, SlackWebSocket
+from watchdog.notifiers.slack_layout import Payload, escape
+from watchdog.notifiers.slack_websocket import SlackWebSocket
 
 TIMEOUT = 10
 """Seconds that a request to Slack's API may take."""
@@ -210,7 +211,14 @@ class _Listener:
 
 def _request_url(api: str, token: str) -> str:
     """Where to connect; good for one connection. Blocks. Raises NotifyError."""
-    answer = _call(api, token, lambda client: client.apps_connections_open(app_token=token))
+    try:
+        answer = _open(api, token).call("apps.connections.open")
+    except SlackRefusalError as refusal:
+        if (cure := _CURES.get(refusal.code)) is not None:
+            raise NotifyError(f"Slack refused: {refusal.code} — {cure}", permanent=True) from None
+        if refusal.permanent:  # a word that nobody knows is no reason to give up
+            raise NotifyError(str(refusal)) from None
+        raise
     url = answer.get("url")
     if not isinstance(url, str):
         raise NotifyError(
@@ -222,42 +230,16 @@ def _request_url(api: str, token: str) -> str:
 def acknowledge(api: str, token: str, channel: str, event: ChatEvent, text: str) -> None:
     """In the channel, where only they see it; or in their own chat with the bot. Blocks. Raises NotifyError only."""
     chat = event.chat or channel
-    body: dict[str, Any] = {
-        "channel": chat,
-        "text": text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"),
-    }
+    body: Payload = {"channel": chat, "text": escape(text)}
     body["blocks"] = [{"type": "section", "text": {"type": "plain_text", "text": text[:3_000] or "…", "emoji": False}}]
     if is_direct(chat):
-        _call(api, token, lambda client: client.api_call("chat.postMessage", json=body))
+        _open(api, token).call("chat.postMessage", json=body)
         return
     body["user"] = event.user
     if event.reply_to is not None:
         body["thread_ts"] = event.reply_to
-    _call(api, token, lambda client: client.api_call("chat.postEphemeral", json=body))
+    _open(api, token).call("chat.postEphemeral", json=body)
 
 
-def _call(api: str, token: str, call: Callable[[WebClient], Any]) -> dict[str, Any]:
-    client = WebClient(token, base_url=api, timeout=TIMEOUT, retry_handlers=[], logger=_SILENT_LOGGER)
-    try:
-        data = call(client).data
-    except SlackApiError as fault:
-        raise _refusal(fault.response) from None
-    except Exception as fault:  # whatever the client lets through of urllib, http.client, ssl and json
-        reason = getattr(fault, "reason", fault)
-        why = reason.strerror if isinstance(reason, OSError) and reason.strerror else type(reason).__name__
-        raise NotifyError(f"Slack cannot be reached ({why}) — check the network, and api") from None
-    return data if isinstance(data, dict) else {}
-
-
-def _refusal(response: Any) -> NotifyError:
-    data = response.data if isinstance(response.data, dict) else {}
-    code = data.get("error")
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    if response.status_code == 429 or code in ("ratelimited", "rate_limited"):
-        return NotifyError(
-            "Slack asks to slow down (rate limit)", retry_after=parse_retry_after(headers.get("retry-after"))
-        )
-    if isinstance(code, str) and code in _CURES:
-        return NotifyError(f"Slack refused: {code} — {_CURES[code]}", permanent=True)
-    known = code if isinstance(code, str) and code.replace("_", "").isalnum() and len(code) < 60 else None
-    return NotifyError(f"Slack is in trouble ({known or f'HTTP {response.status_code}'}) — it is tried again")
+def _open(api: str, token: str) -> SlackClient:
+    return SlackClient(api, token, Deadline.after(TIMEOUT * 1_000))

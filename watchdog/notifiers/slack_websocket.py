@@ -6,7 +6,6 @@ one, at full speed, and loses what comes in pieces.
 
 from __future__ import annotations
 
-import logging
 import socket
 import ssl
 import threading
@@ -19,14 +18,13 @@ from slack_sdk.socket_mode.builtin.connection import Connection
 from slack_sdk.socket_mode.builtin.frame_header import FrameHeader
 
 from watchdog.core.errors import NotifyError
+from watchdog.notifiers.slack_client import SILENT_LOGGER
 
 MAX_MESSAGE = 4 << 20
 """Bytes of one message; no envelope is nearly as long."""
 STEP_TIMEOUT = 10.0
 """Seconds that the way to Slack may take; then, that a look at the socket waits."""
 _CHUNK = 1 << 16
-_SILENT_LOGGER = logging.Logger("slack_sdk, unheard", logging.CRITICAL + 1)
-"""The library logs addresses, and this one holds a ticket."""
 
 
 class FrameReader:
@@ -99,8 +97,8 @@ class SlackWebSocket:
         self._fault: Exception | None = None
         self._connection = Connection(
             _checked(url, is_test=is_test),
-            _SILENT_LOGGER,
-            proxy=load_http_proxy_from_env(_SILENT_LOGGER),
+            SILENT_LOGGER,
+            proxy=load_http_proxy_from_env(SILENT_LOGGER),
             receive_timeout=STEP_TIMEOUT,
             on_error_listener=self._note_fault,
         )

@@ -118,7 +118,7 @@ class TelegramNotifier(MessageChannel):
         await asyncio.to_thread(_load_client)
         from watchdog.notifiers import telegram_polling
 
-        await telegram_polling.acknowledge(self.api, self._load_token(), self.current_chat, event, text)
+        await telegram_polling.acknowledge(self.api, self._load_token(), self.chat, event, text)
 
     def _load_token(self) -> str:
         return load_token(self.token, self.token_file, _TOKEN_PATTERN, CREDENTIAL_DESCRIPTION)

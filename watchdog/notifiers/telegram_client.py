@@ -29,7 +29,7 @@ STEP_TIMEOUT = 10.0
 for _name in ("httpx", "httpcore", "telegram"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
-_TLS_CONTEXT = httpx.create_ssl_context()  # 70 ms each: one for all
+TLS_CONTEXT = httpx.create_ssl_context()  # 70 ms each: one for all
 
 _SENT = b'{"ok":true,"result":{"message_id":1,"date":0,"chat":{"id":1,"type":"private"}}}'
 """What the library is given to read of what was sent."""
@@ -135,7 +135,7 @@ class _Request(HTTPXRequest):
             pool_timeout=STEP_TIMEOUT,
             media_write_timeout=STEP_TIMEOUT,
             httpx_kwargs={
-                "verify": _TLS_CONTEXT,
+                "verify": TLS_CONTEXT,
                 "headers": {"Accept-Encoding": "identity"},
                 "event_hooks": {"response": [self._receive]},
             },

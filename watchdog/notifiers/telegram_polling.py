@@ -23,6 +23,7 @@ from watchdog.net.errors import is_transient_status, parse_retry_after
 from watchdog.net.secrets import redact
 from watchdog.notifiers import telegram_client
 from watchdog.notifiers.listening import Patience, Routes, clean_text, listen_with_token
+from watchdog.notifiers.telegram_chats import find_current, note_successor, parse_handle
 from watchdog.notifiers.telegram_updates import (
     UPDATE_TYPES,
     callback_id,
@@ -79,7 +80,7 @@ class _Request(HTTPXRequest):
             read_timeout=STEP_TIMEOUT,
             write_timeout=STEP_TIMEOUT,
             pool_timeout=STEP_TIMEOUT,
-            httpx_kwargs={"verify": telegram_client._TLS_CONTEXT, "event_hooks": {"response": [self._note_date]}},
+            httpx_kwargs={"verify": telegram_client.TLS_CONTEXT, "event_hooks": {"response": [self._note_date]}},
         )
         self._date: Millis | None = None
 
@@ -101,6 +102,7 @@ class _Client:
     """The Bot API as far as it is needed here. Its methods raise NotifyError only."""
 
     def __init__(self, api: str, token: str, request: _Request) -> None:
+        self.api = api
         self._token = token
         self._request = request
         self._bot = Bot(token, base_url=api, request=request, get_updates_request=request)
@@ -255,7 +257,9 @@ class _Poller:
                 await self._routes.take("Telegram", "an update without a number")
                 continue
             if (moved := read_migration(update)) is not None:
-                self._routes.move(*moved)
+                old, new = moved
+                self._routes.move(old, new)
+                note_successor(self._client.api, int(old), int(new))
             if not await self._routes.take("Telegram", read_update(update, self._username or "", pressed)):
                 return False
             self._offset = number + 1
@@ -270,7 +274,5 @@ async def acknowledge(api: str, token: str, chat: int | str, event: ChatEvent, t
         if query is not None:
             await client.answer_button(query, text)
             return
-        where = int(event.chat) if event.chat.lstrip("-").isdecimal() else chat
-        number = (event.reply_to or "").partition("@")[0]
-        reply_to = int(number) if number.isdecimal() else None
-        await client.answer_message(where, text, reply_to)
+        where = find_current(api, event.chat or chat)
+        await client.answer_message(where, text, parse_handle(event.reply_to, where))

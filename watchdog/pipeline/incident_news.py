@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeVar
 
-from watchdog.core.model import Chart, Fact, Message, Millis, Severity, Verdict
+from watchdog.core.model import SEVERITY_RANK, Chart, Fact, Message, Millis, Severity, Verdict
 from watchdog.core.target import Target
 from watchdog.core.units import format_duration
 from watchdog.journal.topics import incident_topic, plan_topic, refusal_topic
@@ -15,7 +15,6 @@ from watchdog.plans.models import Halt, Repair, name_and_kind
 from watchdog.rules import Check, format_labels
 from watchdog.rules.state_machine import Transition
 
-SEVERITY_RANK = {"info": 0, "warn": 1, "crit": 2}
 MAX_LINES = 20
 """Lines of recoveries in one message."""
 _MAX_TRIPS = 5

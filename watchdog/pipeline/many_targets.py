@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from watchdog.core.model import Fact, Message
+from watchdog.core.model import SEVERITY_RANK, Fact, Message
 from watchdog.notifiers.folding import CLOSED
-from watchdog.pipeline.incident_news import SEVERITY_RANK, IncidentNews, PlanDecision, Recovery, Trip, with_labels
+from watchdog.pipeline.incident_news import IncidentNews, PlanDecision, Recovery, Trip, with_labels
 
 MAX_APART = 5
 """Targets that are told one by one."""

@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from watchdog.config import Config
-from watchdog.core.model import Message, Millis, Severity
+from watchdog.core.model import SEVERITY_RANK, Message, Millis, Severity
 from watchdog.journal.storage import Journal, Transaction
 from watchdog.journal.topics import incident_topic
 from watchdog.notifiers.text import describe_place
-from watchdog.pipeline.incident_news import SEVERITY_RANK, IncidentNews
+from watchdog.pipeline.incident_news import IncidentNews
 from watchdog.pipeline.many_targets import MAX_APART, end_as_one, single_rule, tell_as_one
 
 LOG_CHANNEL = "log"
