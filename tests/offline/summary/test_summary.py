@@ -9,6 +9,8 @@ import pytest
 
 from tests.support.summary_example import DAY, HOUR, MINUTE, NOW, RULES, SummaryExample
 from watchdog.core.model import Message
+from watchdog.offline.history.loader import HistoryError
+from watchdog.offline.summary import series_part
 from watchdog.offline.summary.noise import candidate_limits, with_limit
 
 
@@ -104,6 +106,21 @@ def test_kpis_are_told_beside_their_baselines_and_their_range(example: SummaryEx
 
     assert line(message, "alpha drawdown") == "alpha drawdown 0 % (0 % to 12.6 %), baseline 2 %"
     assert line(message, "beta queue") == "beta queue 9 (9 to 22), baseline 10"
+
+
+def test_a_kpi_that_could_not_be_read_is_not_said_to_have_no_value(
+    example: SummaryExample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise HistoryError("that reads 9 samples, more than 8")
+
+    example.tell_samples()
+    monkeypatch.setattr(series_part, "load_for", refuse)
+
+    message = example.messages()[-1]
+
+    assert "queue: that reads 9 samples, more than 8" in line(message, "not looked at: ")
+    assert not has(message, "no value now")
 
 
 def test_the_account_strategies_and_the_worst_trade_are_told_where_the_metrics_are_there(

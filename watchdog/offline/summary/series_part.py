@@ -119,7 +119,6 @@ def _read_kpis(
         if is_late():
             skipped += 1
             continue
-        values, baseline = np.zeros((0, 0)), None
         with _noting(lacks, name):
             texts = [text for text in (kpi.expr, kpi.needs) if text is not None]
             parsed = [config.parse_expr(config.expr_of(text, target)) for text in texts]
@@ -127,17 +126,17 @@ def _read_kpis(
             times, epochs = _times(period, pages), list_epochs(journal, target, period.until)
             values = _evaluate(kpi, target, config, pages, times, epochs)
             baseline, _ = baseline_at(name, target, kpi, journal, period.until)
-        known = values[np.isfinite(values)]
-        now = float(farthest_from_baseline(values, baseline)[-1]) if len(values) else np.nan
-        yield KpiFacts(
-            whose,
-            name,
-            kpi.unit,
-            now if np.isfinite(now) else None,
-            float(known.min()) if known.size else None,
-            float(known.max()) if known.size else None,
-            baseline,
-        )
+            known = values[np.isfinite(values)]
+            now = float(farthest_from_baseline(values, baseline)[-1]) if len(values) else np.nan
+            yield KpiFacts(
+                whose,
+                name,
+                kpi.unit,
+                now if np.isfinite(now) else None,
+                float(known.min()) if known.size else None,
+                float(known.max()) if known.size else None,
+                baseline,
+            )
     if skipped:
         lacks.append(f"{skipped} KPI{'' if skipped == 1 else 's'}: there was not enough time")
 
