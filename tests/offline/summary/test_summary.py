@@ -10,7 +10,8 @@ import pytest
 from tests.support.summary_example import DAY, HOUR, MINUTE, NOW, RULES, SummaryExample
 from watchdog.core.model import Message
 from watchdog.offline.history.loader import HistoryError
-from watchdog.offline.summary import series_part
+from watchdog.offline.replay.outcome import ReplayTrip
+from watchdog.offline.summary import noise, series_part
 from watchdog.offline.summary.noise import candidate_limits, with_limit
 
 
@@ -188,6 +189,25 @@ def test_a_limit_that_would_miss_what_mattered_is_not_recommended(tmp_path: Path
     told = line(example.messages()[-1], "noisy: ")
 
     assert told.endswith("5 trips in 7 d, 4 for nothing; replay: no limit near it is better")
+
+
+def test_of_limits_none_of_which_is_good_enough_the_best_one_is_told(
+    example: SummaryExample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Farther away there may be more trips: a long one falls apart."""
+    counts = iter([5, 4, 2, 3, 4])
+
+    def trips(*_: object) -> list[ReplayTrip]:
+        began = [NOW - n * HOUR for n in range(1, 1 + next(counts))]
+        return [ReplayTrip("queue", "warn", "beta", (), t, t + MINUTE, "", None, 0) for t in began]
+
+    example.tell_night()
+    example.tell_samples()
+    monkeypatch.setattr(noise, "_trips", trips)
+
+    told = line(example.messages()[-1], "noisy: ")
+
+    assert told.endswith("replay: above 22.5 instead of 20 would trip 2 times, 2 for nothing")
 
 
 def test_what_there_is_no_time_for_is_said_to_be_left_out(example: SummaryExample) -> None:
