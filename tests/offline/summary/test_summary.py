@@ -136,6 +136,20 @@ def test_the_account_strategies_and_the_worst_trade_are_told_where_the_metrics_a
     assert line(message, "alpha: worst trade") == "alpha: worst trade -180.00 USDT (BTC), Mon 22:00"
 
 
+@pytest.mark.parametrize("shares", [("4000,6000", "4000,"), (",6000", "4000,6000")], ids=["ends", "begins"])
+def test_an_account_of_which_a_part_is_not_seen_has_lost_nothing_by_that(
+    example: SummaryExample, shares: tuple[str, str]
+) -> None:
+    names = [f'"equity{{exchange=""{name}"",source=""alpha"",target=""alpha""}}"' for name in ("kraken", "binance")]
+    times = range(NOW // 1_000 - 86_400, NOW // 1_000 + 1, 30)
+    rows = [f"{t},{shares[0] if t * 1_000 < NOW - 12 * HOUR else shares[1]}\n" for t in times]
+    example.samples.write_text(f"time,{','.join(names)}\n{''.join(rows)}")
+
+    told = line(example.messages()[-1], "alpha: P&L")
+
+    assert told.startswith("alpha: P&L 0.00 USDT (0 %), equity 10,000.00")
+
+
 def test_what_was_lost_while_nobody_watched_is_no_trade(example: SummaryExample) -> None:
     example.tell_samples(without=(NOW - 10 * HOUR - 5 * MINUTE, NOW - 10 * HOUR + 1))
 
