@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.measure import Effort
 from benchmarks.table import TableRow
-from watchdog.core.model import Fact, Message, Severity
+from watchdog.core.model import Fact, Message, Millis, Severity
 from watchdog.core.offload import ThreadOffload
 from watchdog.core.target import Budget, parse_budget_text
 from watchdog.core.telemetry import Telemetry
@@ -25,11 +25,12 @@ _INCIDENTS, _PER_SECOND, _HOURS = 1_000, 17, 3
 class _Chat:
     from_: Severity = "info"
 
-    def __init__(self, limit: Budget) -> None:
-        self.limit, self.sent = limit, list[Message]()
+    def __init__(self, limit: Budget, clock: Callable[[], Millis]) -> None:
+        self.limit, self._clock = limit, clock
+        self.sent = list[tuple[Millis, Message]]()
 
     async def send(self, message: Message) -> str:
-        self.sent.append(message)
+        self.sent.append((self._clock(), message))
         return str(len(self.sent))
 
 
@@ -43,15 +44,16 @@ def measure_rows(_: Effort, say: Callable[[str], None]) -> Iterator[TableRow]:
         memory = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     what = "1,000 incidents in a minute, limit: 10 per 1h"
-    digests = [one for one in chat.sent if " in one: " in one.title]
-    critical = [one for one in chat.sent if one.severity == "crit"]
+    digests = [one for _, one in chat.sent if " in one: " in one.title]
+    critical = [t for t, one in chat.sent if one.severity == "crit"]
+    in_time = [t for t in critical if t < _START + 60_000]
     rest = len(chat.sent) - len(critical)
     yield TableRow(f"{what}: messages in three hours, of 3,000 written", len(chat.sent), more_is_better=False)
-    yield TableRow(f"{what}: of these critical, at once", len(critical), goal=10)
+    yield TableRow(f"{what}: of these critical, within that minute", len(in_time), goal=10)
     yield TableRow(f"{what}: of these digests", len(digests), more_is_better=False)
     yield TableRow(f"{what}: not critical, with ends of what was", rest, more_is_better=False, goal=50)
     yield TableRow(f"{what}: longest look of the outbox", most * 1_000, "ms", more_is_better=False)
-    yield TableRow(f"{what}: processor and disk, all in all", seconds, "s", more_is_better=False)
+    yield TableRow(f"{what}: all in all, without waiting for the disk", seconds, "s", more_is_better=False)
     yield TableRow(f"{what}: most memory, Python's", memory / 2**20, "MB", more_is_better=False, goal=64)
 
 
@@ -65,7 +67,8 @@ def _run(path: Path) -> tuple[_Chat, float, float]:
 
 
 async def _live(journal: SqliteJournal, pool: ThreadOffload) -> tuple[_Chat, float, float]:
-    chat, now = _Chat(parse_budget_text("10 per 1h")), [_START]
+    now = [_START]
+    chat = _Chat(parse_budget_text("10 per 1h"), lambda: now[0])
     outbox = OutboxSender(journal, Telemetry("benchmark"), lambda: now[0], pool, {"chat": chat}, pace=0)
     began, most, opened = time.monotonic(), 0.0, list[int]()
     for second in range(_HOURS * 3_600):

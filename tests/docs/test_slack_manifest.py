@@ -31,8 +31,7 @@ def test_the_manifest_holds_the_scopes_of_all_that_is_used_and_no_others() -> No
 
     held = set(MANIFEST["oauth_config"]["scopes"]["bot"])
 
-    assert scopes <= held
-    assert held - scopes <= {"files:write"}  # of pictures
+    assert scopes == held
 
 
 def test_the_manifest_asks_for_the_events_that_are_read() -> None:

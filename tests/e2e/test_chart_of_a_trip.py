@@ -42,7 +42,6 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Message]:
         messages.append(message)
         return str(len(messages))
 
-    monkeypatch.setattr(SlackNotifier, "shows_pictures", True, raising=False)
     monkeypatch.setattr(SlackNotifier, "send", send)
     return messages
 

@@ -7,14 +7,11 @@ import socket
 import time
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.harness import wait_until
 from tests.e2e.test_told import MAIN, RULES, Watchdog
 from tests.support.fake_chats import FakeSlack
 
 
-@pytest.mark.slow
 def test_dead_chats_delay_no_halt_no_answer_and_no_chat_that_works(tmp_path: Path) -> None:
     works = FakeSlack()
     with contextlib.closing(works), socket.create_server(("127.0.0.1", 0)) as dead:

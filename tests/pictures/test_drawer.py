@@ -150,7 +150,6 @@ def test_one_that_hangs_is_ended_at_the_deadline_and_others_are_drawn_afterwards
     drawer.close()
 
 
-@pytest.mark.slow
 def test_whoever_gives_up_waiting_leaves_no_answer_for_the_next(drawer: ChartDrawer) -> None:
     async def tell() -> None:
         task = asyncio.create_task(drawer.draw(DATA))
@@ -164,7 +163,6 @@ def test_whoever_gives_up_waiting_leaves_no_answer_for_the_next(drawer: ChartDra
     asyncio.run(tell())
 
 
-@pytest.mark.slow
 def test_of_too_many_at_once_some_go_without(drawer: ChartDrawer) -> None:
     async def tell() -> None:
         drawn = await asyncio.gather(*(drawer.draw(DATA) for _ in range(7)))

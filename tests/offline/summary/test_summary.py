@@ -9,6 +9,9 @@ import pytest
 
 from tests.support.summary_example import DAY, HOUR, MINUTE, NOW, RULES, SummaryExample
 from watchdog.core.model import Message
+from watchdog.offline.history.loader import HistoryError
+from watchdog.offline.replay.outcome import ReplayTrip
+from watchdog.offline.summary import noise, series_part
 from watchdog.offline.summary.noise import candidate_limits, with_limit
 
 
@@ -106,6 +109,21 @@ def test_kpis_are_told_beside_their_baselines_and_their_range(example: SummaryEx
     assert line(message, "beta queue") == "beta queue 9 (9 to 22), baseline 10"
 
 
+def test_a_kpi_that_could_not_be_read_is_not_said_to_have_no_value(
+    example: SummaryExample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise HistoryError("that reads 9 samples, more than 8")
+
+    example.tell_samples()
+    monkeypatch.setattr(series_part, "load_for", refuse)
+
+    message = example.messages()[-1]
+
+    assert "queue: that reads 9 samples, more than 8" in line(message, "not looked at: ")
+    assert not has(message, "no value now")
+
+
 def test_the_account_strategies_and_the_worst_trade_are_told_where_the_metrics_are_there(
     example: SummaryExample,
 ) -> None:
@@ -116,6 +134,20 @@ def test_the_account_strategies_and_the_worst_trade_are_told_where_the_metrics_a
     assert line(message, "alpha: P&L") == "alpha: P&L +120.00 USDT (+1.2 %), equity 10,120.00 USDT"
     assert line(message, "best strategy") == "best strategy alpha grid +3.1 %, worst strategy alpha trend -1.2 %"
     assert line(message, "alpha: worst trade") == "alpha: worst trade -180.00 USDT (BTC), Mon 22:00"
+
+
+@pytest.mark.parametrize("shares", [("4000,6000", "4000,"), (",6000", "4000,6000")], ids=["ends", "begins"])
+def test_an_account_of_which_a_part_is_not_seen_has_lost_nothing_by_that(
+    example: SummaryExample, shares: tuple[str, str]
+) -> None:
+    names = [f'"equity{{exchange=""{name}"",source=""alpha"",target=""alpha""}}"' for name in ("kraken", "binance")]
+    times = range(NOW // 1_000 - 86_400, NOW // 1_000 + 1, 30)
+    rows = [f"{t},{shares[0] if t * 1_000 < NOW - 12 * HOUR else shares[1]}\n" for t in times]
+    example.samples.write_text(f"time,{','.join(names)}\n{''.join(rows)}")
+
+    told = line(example.messages()[-1], "alpha: P&L")
+
+    assert told.startswith("alpha: P&L 0.00 USDT (0 %), equity 10,000.00")
 
 
 def test_what_was_lost_while_nobody_watched_is_no_trade(example: SummaryExample) -> None:
@@ -171,6 +203,25 @@ def test_a_limit_that_would_miss_what_mattered_is_not_recommended(tmp_path: Path
     told = line(example.messages()[-1], "noisy: ")
 
     assert told.endswith("5 trips in 7 d, 4 for nothing; replay: no limit near it is better")
+
+
+def test_of_limits_none_of_which_is_good_enough_the_best_one_is_told(
+    example: SummaryExample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Farther away there may be more trips: a long one falls apart."""
+    counts = iter([5, 4, 2, 3, 4])
+
+    def trips(*_: object) -> list[ReplayTrip]:
+        began = [NOW - n * HOUR for n in range(1, 1 + next(counts))]
+        return [ReplayTrip("queue", "warn", "beta", (), t, t + MINUTE, "", None, 0) for t in began]
+
+    example.tell_night()
+    example.tell_samples()
+    monkeypatch.setattr(noise, "_trips", trips)
+
+    told = line(example.messages()[-1], "noisy: ")
+
+    assert told.endswith("replay: above 22.5 instead of 20 would trip 2 times, 2 for nothing")
 
 
 def test_what_there_is_no_time_for_is_said_to_be_left_out(example: SummaryExample) -> None:

@@ -104,7 +104,7 @@ def _advise(
         if not all(_overlaps(trips, span, until) for span in seen):
             break
         left = _count_useless(trips, meant, until)
-        if left < useless:
+        if left < (useless if best is None else best[2]):
             best = (limit, len(trips), left)
         if left <= useless * _ENOUGH:
             break

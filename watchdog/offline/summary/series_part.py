@@ -119,7 +119,6 @@ def _read_kpis(
         if is_late():
             skipped += 1
             continue
-        values, baseline = np.zeros((0, 0)), None
         with _noting(lacks, name):
             texts = [text for text in (kpi.expr, kpi.needs) if text is not None]
             parsed = [config.parse_expr(config.expr_of(text, target)) for text in texts]
@@ -127,17 +126,17 @@ def _read_kpis(
             times, epochs = _times(period, pages), list_epochs(journal, target, period.until)
             values = _evaluate(kpi, target, config, pages, times, epochs)
             baseline, _ = baseline_at(name, target, kpi, journal, period.until)
-        known = values[np.isfinite(values)]
-        now = float(farthest_from_baseline(values, baseline)[-1]) if len(values) else np.nan
-        yield KpiFacts(
-            whose,
-            name,
-            kpi.unit,
-            now if np.isfinite(now) else None,
-            float(known.min()) if known.size else None,
-            float(known.max()) if known.size else None,
-            baseline,
-        )
+            known = values[np.isfinite(values)]
+            now = float(farthest_from_baseline(values, baseline)[-1]) if len(values) else np.nan
+            yield KpiFacts(
+                whose,
+                name,
+                kpi.unit,
+                now if np.isfinite(now) else None,
+                float(known.min()) if known.size else None,
+                float(known.max()) if known.size else None,
+                baseline,
+            )
     if skipped:
         lacks.append(f"{skipped} KPI{'' if skipped == 1 else 's'}: there was not enough time")
 
@@ -156,16 +155,14 @@ def _evaluate(kpi: Kpi, target: str, config: Config, pages: PageList, times: Int
     return values
 
 
-def _at_ends(config: Config, path: Path, text: str, target: str, period: SummaryPeriod) -> dict[Labels, list[float]]:
-    """Series by their own labels → their values at the times of the period at which there are any."""
-    expr = config.parse_expr(config.expr_of(text, target))
+def _values(
+    config: Config, path: Path, metric: str, target: str, period: SummaryPeriod
+) -> tuple[list[Labels], Floats, Bools]:
+    """Keys, and [keys, times] of the period: values, and where there are any."""
+    expr = config.parse_expr(config.expr_of(metric, target))
     pages = load_for(config, path, [expr], period.since, period.until)
     result = evaluate(expr, pages, _times(period, pages))
-    return {
-        _own_labels(key): row[there].tolist()
-        for key, row, there in zip(result.keys, result.values, result.present & np.isfinite(result.values), strict=True)
-        if there.any()
-    }
+    return list(result.keys), result.values, result.present & np.isfinite(result.values)
 
 
 def _own_labels(key: Labels) -> Labels:
@@ -184,17 +181,22 @@ def _targets(config: Config) -> list[str]:
 
 
 def _read_money(config: Config, path: Path, period: SummaryPeriod) -> Iterator[Money]:
+    """From the first to the last time at which all of an account was seen: a part that is not there is no loss."""
     for target in _targets(config):
-        for values in _at_ends(config, path, f"sum({EQUITY})", target, period).values():
-            yield Money(target, _money_unit(config, target), values[0], values[-1])
+        _, values, there = _values(config, path, EQUITY, target, period)
+        if there.any():
+            parts = there.sum(axis=0)
+            whole = np.where(there, values, 0.0).sum(axis=0)[parts == parts.max()]
+            yield Money(target, _money_unit(config, target), float(whole[0]), float(whole[-1]))
 
 
 def _read_strategies(config: Config, path: Path, period: SummaryPeriod) -> Iterator[Strategy]:
     for target in _targets(config):
         unit = _unit_of(config, STRATEGY_RETURN, target)
-        for labels, values in _at_ends(config, path, STRATEGY_RETURN, target, period).items():
-            name = " ".join(value for _, value in labels)
-            yield Strategy(target, name, "ratio" if unit == "currency" else unit, values[-1])
+        for key, values, there in zip(*_values(config, path, STRATEGY_RETURN, target, period), strict=True):
+            if there.any():
+                name = " ".join(value for _, value in _own_labels(key))
+                yield Strategy(target, name, "ratio" if unit == "currency" else unit, float(values[there][-1]))
 
 
 def _read_worst_trades(config: Config, path: Path, period: SummaryPeriod) -> Iterator[WorstTrade]:

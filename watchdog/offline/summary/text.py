@@ -87,7 +87,7 @@ def _target_lines(targets: Sequence[TargetState]) -> Iterator[str]:
     for state in shown[:_MAX_TARGETS]:
         yield f"{state.target}: {state.text}"
     if len(shown) > _MAX_TARGETS:
-        yield f"and {_count(len(shown) - _MAX_TARGETS, 'more target')} not well"
+        yield f"and {_count(len(shown) - _MAX_TARGETS, 'more target')} not well or held"
     if (others := len(targets) - len(shown)) and shown:
         yield f"the other {others} are well" if others > 1 else "the other one is well"
 
@@ -216,7 +216,7 @@ def _kpi_lines(data: SummaryData, kpis: Sequence[KpiFacts]) -> Iterator[str]:
         span = "" if not values or list(values) == [now] else f" ({' to '.join(values)})"
         yield f"{_of(data, one.target, ' ')}{one.name} {now}{span}{baseline}"
     if len(ordered) > _MAX_KPIS:
-        yield f"and {_count(len(ordered) - _MAX_KPIS, 'more KPI')} nearer to their baselines"
+        yield f"and {_count(len(ordered) - _MAX_KPIS, 'more KPI')}, nearer to their baselines or without one"
 
 
 def _deviation(one: KpiFacts) -> float:
