@@ -43,7 +43,7 @@ class Quiet(Hours):
 
 
 class Channel(ConnectionModel):
-    """Base of all channels to which messages are told, and not states."""
+    """Base of all channels."""
 
     from_: Severity = Field("warn", alias="from")
     """The lowest severity that is told here: info, warn or crit."""
@@ -52,7 +52,7 @@ class Channel(ConnectionModel):
 
 
 class MessageChannel(Channel):
-    """Base of those that people read: too many messages, or one at night, are too much."""
+    """Base of those to which messages are told, and not states: too many, or one at night, are too much."""
 
     limit: Annotated[Budget | None, BeforeValidator(_parse_message_limit)] = None
     """How many messages in what time, `10 per 1h`; what goes beyond is one message once there is room again. What is critical, and
