@@ -467,3 +467,18 @@ def test_a_mistake_of_ours_is_told_and_does_not_come_back(
     assert "internal error" in harness.say("ann", "status")
     harness.answer()
     assert harness.outcomes() == {"failed": 1}
+
+
+def test_two_that_wait_for_their_answers_are_each_told_once(harness: ChatHarness) -> None:
+    number = harness.trip()
+    for person, answer in (("ann", "hold bot 1h"), ("bob", f"ack {number}")):
+        harness.hear("chat", harness.event(person, answer))
+    for record in harness.journal.chat.list_unanswered():  # decided, and then killed
+        harness.desk._decide(record)
+    newest = harness.journal.messages.last_message_id()
+
+    harness.answer()
+
+    told = [one.title for one in harness.messages(newest)]
+    assert told == ["bot: no repairs on bot for 1 h", f"bot: incident {number} acknowledged"]
+    assert harness.outcomes() == {"done": 2}

@@ -146,15 +146,22 @@ class ChatDesk:
 
     async def answer_all(self) -> None:
         """Everything that was said and is not answered. Raises JournalUnavailableError."""
-        for record in self._journal.chat.list_unanswered():
-            if record.request is None:
-                self._decide(record)
-                self._notify_pending()
-            elif (answer := self._journal.requests.find_answer(record.request)) is not None:
+        unanswered = self._journal.chat.list_unanswered()
+        for record in unanswered:  # ahead of all that is awaited: what is answered meanwhile is told by `tell_answer`
+            if (
+                record.request is not None
+                and (answer := self._journal.requests.find_answer(record.request)) is not None
+            ):
                 with self._journal.transaction() as tx:  # by somebody who told us nothing, such as another version
                     self._tell_result(tx, record, shorten(record.event.text, 60), {}, *answer, set())
                 self._notify_pending()
-            await self._answer_requests()  # what was asked first is done before what is asked next is decided
+        if unanswered:
+            await self._answer_requests()
+        for record in unanswered:
+            if record.request is None:
+                self._decide(record)
+                self._notify_pending()
+                await self._answer_requests()  # what was asked first is done before what is asked next is decided
 
     def _decide(self, record: ChatRecord) -> None:
         try:
