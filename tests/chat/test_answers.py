@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.chat_harness import APPROVE_RULES, TWO_PEOPLE_RULES, ChatHarness
 from tests.support.pipeline_harness import MINUTE, SECOND
+from watchdog.journal.errors import JournalUnavailableError
 
 HOUR = 60 * MINUTE
 
@@ -482,3 +485,29 @@ def test_two_that_wait_for_their_answers_are_each_told_once(harness: ChatHarness
     told = [one.title for one in harness.messages(newest)]
     assert told == ["bot: no repairs on bot for 1 h", f"bot: incident {number} acknowledged"]
     assert harness.outcomes() == {"done": 2}
+
+
+@pytest.mark.parametrize(("said", "taken", "outcome"), [("help", 0, "answered"), ("ack 1", 1, "done")])
+def test_what_the_journal_does_not_take_is_told_to_nobody_until_it_does(
+    harness: ChatHarness, monkeypatch: pytest.MonkeyPatch, said: str, taken: int, outcome: str
+) -> None:
+    """`taken`: transactions that are written down before the one that is not."""
+    commits, run = itertools.count(), harness.journal._run
+
+    def run_until_full(sql: str, *args: Any) -> Any:
+        if sql == "COMMIT" and next(commits) == taken:
+            raise JournalUnavailableError("the disk is full", "full")
+        return run(sql, *args)
+
+    harness.trip()
+    harness.hear("chat", harness.event("ann", said, key="k1"))
+    with monkeypatch.context() as full:
+        full.setattr(harness.journal, "_run", run_until_full)
+        with pytest.raises(JournalUnavailableError):
+            harness.answer()
+    assert (harness.outcomes(), harness.chat.acknowledged) == ({}, [])
+
+    harness.answer()
+
+    assert harness.outcomes() == {outcome: 1}
+    assert [key for key, _ in harness.chat.acknowledged] == ["k1"]

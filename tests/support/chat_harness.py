@@ -103,8 +103,10 @@ class ChatHarness(PipelineHarness):
 
     async def _and_settle(self, doing: Coroutine[Any, Any, None]) -> None:
         """Until every word to who pressed a button has arrived, too."""
-        await doing
-        await asyncio.gather(*(task for tasks in self.desk._saying.values() for task in tasks))
+        try:
+            await doing
+        finally:
+            await asyncio.gather(*(task for tasks in self.desk._saying.values() for task in tasks))
 
     def say(self, person: str, text: str, *, channel: str = "chat", **more: Any) -> str:
         """Said and answered; what the channel was told by it, the newest message last."""

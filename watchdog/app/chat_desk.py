@@ -185,7 +185,8 @@ class ChatDesk:
         if not isinstance(decision, Confirm) and decision.uses is not None:
             self._close_question(tx, record, decision, now)
         if isinstance(decision, Ask):
-            log.warning("chat %s: %s said %r: %s is asked for", record.channel, record.person, said, decision.kind)
+            words = "chat %s: %s said %r: %s is asked for"
+            tx.on_commit(log.warning, words, record.channel, record.person, said, decision.kind)
             request = tx.requests.add_request(decision.kind, decision.args, decision.by, now)
             tx.chat.link_request(record.id, request)
             return
@@ -193,7 +194,7 @@ class ChatDesk:
             name, until = record.person or "", decision.end(now)
             number = tx.chat.add_confirmation(record.channel, name, decision.kind, decision.args, until, now)
             decision = Reply("asked", decision.question(number, name, now))
-        log.info("chat %s: %s said %r: %s", record.channel, record.person, said, decision.message.title)
+        tx.on_commit(log.info, "chat %s: %s said %r: %s", record.channel, record.person, said, decision.message.title)
         self._answer(tx, record, decision.outcome, decision.message)
 
     def _close_question(self, tx: Transaction, record: ChatRecord, decision: Ask | Reply, now: Millis) -> None:
@@ -203,7 +204,7 @@ class ChatDesk:
         asked = self._journal.chat.find_confirmation(decision.uses)
         if asked is not None and record.event.is_button and record.event.message is not None:
             end = f"yes, said {record.person}" if isinstance(decision, Ask) else decision.message.title
-            self._edit(record.channel, record.event.message, close_question(asked, end))
+            tx.on_commit(self._edit, record.channel, record.event.message, close_question(asked, end))
 
     # ─ out ─
 
@@ -225,7 +226,7 @@ class ChatDesk:
     ) -> None:
         message = describe_answer(kind, args, ok, text)
         incident = _incident_of(self._journal, args)
-        log.info("chat %s: %s: %s", record.channel, record.person, message.title)
+        tx.on_commit(log.info, "chat %s: %s: %s", record.channel, record.person, message.title)
         is_told = ok and record.channel in told
         self._answer(tx, record, "done" if ok else "refused", replace(message, incident=incident), is_told=is_told)
 
@@ -239,10 +240,14 @@ class ChatDesk:
             tx.messages.enqueue(replace(message, urgent=True), [record.channel], self._clock())
         text = "; ".join([message.title, *message.lines])
         tx.chat.answer_event(record.id, text, self._clock())
+        tx.on_commit(self._note_answer, record, outcome, message.title)
+
+    def _note_answer(self, record: ChatRecord, outcome: Outcome, text: str) -> None:
+        """It is written down: counted, and told to who pressed the button."""
         self._telemetry.chat_answers.labels(record.channel, outcome).inc()
         event = self._said.pop(record.id, None)
         if event is not None:
-            self._say(record.channel, event, message.title)
+            self._say(record.channel, event, text)
 
     def _say(self, channel: str, event: ChatEvent, text: str) -> None:
         """To who pressed the button, as far as that goes. Nothing depends on it."""
