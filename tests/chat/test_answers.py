@@ -511,3 +511,21 @@ def test_what_the_journal_does_not_take_is_told_to_nobody_until_it_does(
 
     assert harness.outcomes() == {outcome: 1}
     assert [key for key, _ in harness.chat.acknowledged] == ["k1"]
+
+
+def test_the_button_of_an_incident_opens_its_own_latch_though_many_incidents_came_later(harness: ChatHarness) -> None:
+    first = harness.trip()
+    with harness.journal.transaction() as tx:
+        tx.targets.update_target("bot", latched=harness.now, latch_why="exhausted")
+    harness.end_run(harness.runs[-1], "proven")
+    harness.rounds(30, error_ratio=0.01)
+    assert harness.incident is None
+    with harness.journal.transaction() as tx:
+        for _ in range(1_000):
+            other = tx.incidents.open_incident("other", "warn", "lag: late", harness.now)
+            tx.incidents.close_incident(other, harness.now)
+
+    assert "latched: exhausted" in harness.press("ann", f"resume {first}")
+
+    harness.trip()
+    assert "latched: exhausted" in harness.press("ann", f"resume {first}")
