@@ -120,7 +120,7 @@ class ChatDesk:
         """Takes in what was said, once. Raises JournalUnavailableError: then it is not taken."""
         config, now = self._config(), self._clock()
         notifier = config.channels.get(channel)
-        if notifier is None or self._journal.chat.is_known(channel, event.key):
+        if notifier is None:
             return
         event = event.with_time(now)._replace(text=event.text[:MAX_TEXT_CHARACTERS])
         person = find_person(config.people, notifier.type, event.user)
