@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 
 from tests.support.chat_harness import APPROVE_RULES, TWO_PEOPLE_RULES, ChatHarness
 from tests.support.pipeline_harness import MINUTE, SECOND
+from watchdog.core.model import Message
 from watchdog.journal.errors import JournalUnavailableError
 
 HOUR = 60 * MINUTE
@@ -529,3 +532,29 @@ def test_the_button_of_an_incident_opens_its_own_latch_though_many_incidents_cam
 
     harness.trip()
     assert "latched: exhausted" in harness.press("ann", f"resume {first}")
+
+
+def test_a_question_that_cannot_be_closed_keeps_no_watchdog_from_ending(
+    harness: ChatHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, may_end = threading.Event(), threading.Event()
+
+    def edit(*_: object) -> None:
+        began.set()
+        may_end.wait()
+
+    async def main() -> None:
+        harness.desk._edit("chat", "m1", Message("info", "over"))
+        while not began.is_set():
+            await asyncio.sleep(0.005)
+        await harness.desk.stop()
+
+    monkeypatch.setattr(harness.chat, "edit", edit)
+    ending = threading.Thread(target=asyncio.run, args=(main(),))
+    ending.start()
+    ending.join(60)
+    has_ended = not ending.is_alive()
+    may_end.set()
+    ending.join()
+
+    assert has_ended

@@ -17,6 +17,7 @@ from watchdog.app.slow_requests import SlowRequests
 from watchdog.config import Config
 from watchdog.core.chat import ChatEvent
 from watchdog.core.model import Button, Message
+from watchdog.core.offload import ThreadOffload
 from watchdog.journal.requests import Request
 from watchdog.journal.serialization import from_json
 
@@ -69,6 +70,7 @@ class ChatHarness(PipelineHarness):
             self.pipeline.telemetry,
             lambda: self.now,
             lambda: self.heard_config,
+            ThreadOffload(None, "sending"),
             answer_requests=self.queue.answer_all,
             notify_pending=lambda: None,
         )

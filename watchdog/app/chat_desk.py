@@ -25,15 +25,17 @@ from watchdog.chat.decisions import (
 )
 from watchdog.chat.rights import PoliteNos, find_person, is_said_in_its_chat
 from watchdog.config import Config
-from watchdog.core.chat import ChatEvent, EditingNotifier, ListeningNotifier
+from watchdog.core.chat import ChatEvent, ListeningNotifier, find_editor
 from watchdog.core.errors import NotifyError
 from watchdog.core.model import Message, Millis, NotifyFunction
+from watchdog.core.offload import DeadlineExceededError, StillBusyError
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.core.text import shorten
 from watchdog.journal.chat import ChatRecord
 from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.requests import Request
 from watchdog.journal.storage import Journal, Transaction
+from watchdog.notifiers.call import call_notifier
 
 _ROUND = 1.0
 """Seconds after which it looks at the journal though nobody has said anything."""
@@ -54,6 +56,7 @@ class ChatDesk:
         telemetry: Telemetry,
         clock: Callable[[], Millis],
         config: Callable[[], Config],
+        offload: Callable[..., Awaitable[Any]],
         *,
         answer_requests: Callable[[], Awaitable[None]],
         notify_pending: Callable[[], object],
@@ -66,6 +69,7 @@ class ChatDesk:
         self._telemetry = telemetry
         self._clock = clock
         self._config = config
+        self._offload = offload
         self._answer_requests = answer_requests
         self._notify_pending = notify_pending
         self._sources_down = sources_down
@@ -257,23 +261,17 @@ class ChatDesk:
 
     def _edit(self, channel: str, handle: str, message: Message) -> None:
         """Best effort likewise: buttons of what is over say so when they are pressed."""
-        notifier = self._config().channels.get(channel)
-        if isinstance(notifier, EditingNotifier):
+        editor = find_editor(self._config().channels.get(channel))
+        if editor is not None:
+            key = f"end of a question on {channel} {handle}"
+            self._speak(channel, partial(call_notifier, self._offload, key, editor.edit, handle, message))
 
-            async def edit(one: EditingNotifier) -> None:
-                if asyncio.iscoroutinefunction(one.edit):
-                    await one.edit(handle, message)
-                else:
-                    await asyncio.to_thread(one.edit, handle, message)
-
-            self._speak(channel, partial(edit, notifier))
-
-    def _speak(self, channel: str, call: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def _speak(self, channel: str, call: Callable[[], Coroutine[Any, Any, object]]) -> None:
         async def speak() -> None:
             try:
                 async with asyncio.timeout(_SAY_TIMEOUT):
                     await call()
-            except (NotifyError, TimeoutError) as error:
+            except (NotifyError, TimeoutError, DeadlineExceededError, StillBusyError) as error:
                 why = str(error) or "no answer in time"
                 log.info("chat %s: a word to who answered did not arrive: %s", channel, why)
             except Exception:  # a mistake in one notifier
