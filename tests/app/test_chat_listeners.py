@@ -88,6 +88,27 @@ def test_people_are_told_once_that_a_channel_is_not_heard_and_once_that_it_is_ag
     assert (last.title, last.ends) == ("channel chat: what people answer is heard again", first.opens)
 
 
+def test_what_was_told_as_not_heard_is_told_as_heard_by_whoever_listens_after_a_reload() -> None:
+    chat, cured = FakeChat(), FakeChat()
+    chat.failures = [NotifyError("bad token", permanent=True) for _ in range(2)]
+
+    async def story(desk: Desk) -> None:
+        desk.listeners.apply({"chat": chat})
+        while desk.listeners.errors()["chat"] is None:
+            await asyncio.sleep(0)
+        desk.listeners.apply({"chat": chat})  # nothing is cured: it is not told a second time
+        while desk.listeners.errors()["chat"] is None:
+            await asyncio.sleep(0)
+        desk.listeners.apply({"chat": cured})
+        await cured.is_listening.wait()
+        assert len(desk.told) == 1
+        await cured.say(EVENT)
+
+    first, last = play(story).told
+    assert first.title == "channel chat: what people answer is not heard"
+    assert (last.title, last.ends) == ("channel chat: what people answer is heard again", first.opens)
+
+
 def test_a_refusal_for_good_is_told_at_once() -> None:
     chat = FakeChat()
     chat.failures = [NotifyError("refused", permanent=True)]

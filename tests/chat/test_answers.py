@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.chat_harness import APPROVE_RULES, TWO_PEOPLE_RULES, ChatHarness
 from tests.support.pipeline_harness import MINUTE, SECOND
+from watchdog.core.model import Message
+from watchdog.journal.errors import JournalUnavailableError
 
 HOUR = 60 * MINUTE
 
@@ -467,3 +473,88 @@ def test_a_mistake_of_ours_is_told_and_does_not_come_back(
     assert "internal error" in harness.say("ann", "status")
     harness.answer()
     assert harness.outcomes() == {"failed": 1}
+
+
+def test_two_that_wait_for_their_answers_are_each_told_once(harness: ChatHarness) -> None:
+    number = harness.trip()
+    for person, answer in (("ann", "hold bot 1h"), ("bob", f"ack {number}")):
+        harness.hear("chat", harness.event(person, answer))
+    for record in harness.journal.chat.list_unanswered():  # decided, and then killed
+        harness.desk._decide(record)
+    newest = harness.journal.messages.last_message_id()
+
+    harness.answer()
+
+    told = [one.title for one in harness.messages(newest)]
+    assert told == ["bot: no repairs on bot for 1 h", f"bot: incident {number} acknowledged"]
+    assert harness.outcomes() == {"done": 2}
+
+
+@pytest.mark.parametrize(("said", "taken", "outcome"), [("help", 0, "answered"), ("ack 1", 1, "done")])
+def test_what_the_journal_does_not_take_is_told_to_nobody_until_it_does(
+    harness: ChatHarness, monkeypatch: pytest.MonkeyPatch, said: str, taken: int, outcome: str
+) -> None:
+    """`taken`: transactions that are written down before the one that is not."""
+    commits, run = itertools.count(), harness.journal._run
+
+    def run_until_full(sql: str, *args: Any) -> Any:
+        if sql == "COMMIT" and next(commits) == taken:
+            raise JournalUnavailableError("the disk is full", "full")
+        return run(sql, *args)
+
+    harness.trip()
+    harness.hear("chat", harness.event("ann", said, key="k1"))
+    with monkeypatch.context() as full:
+        full.setattr(harness.journal, "_run", run_until_full)
+        with pytest.raises(JournalUnavailableError):
+            harness.answer()
+    assert (harness.outcomes(), harness.chat.acknowledged) == ({}, [])
+
+    harness.answer()
+
+    assert harness.outcomes() == {outcome: 1}
+    assert [key for key, _ in harness.chat.acknowledged] == ["k1"]
+
+
+def test_the_button_of_an_incident_opens_its_own_latch_though_many_incidents_came_later(harness: ChatHarness) -> None:
+    first = harness.trip()
+    with harness.journal.transaction() as tx:
+        tx.targets.update_target("bot", latched=harness.now, latch_why="exhausted")
+    harness.end_run(harness.runs[-1], "proven")
+    harness.rounds(30, error_ratio=0.01)
+    assert harness.incident is None
+    with harness.journal.transaction() as tx:
+        for _ in range(1_000):
+            other = tx.incidents.open_incident("other", "warn", "lag: late", harness.now)
+            tx.incidents.close_incident(other, harness.now)
+
+    assert "latched: exhausted" in harness.press("ann", f"resume {first}")
+
+    harness.trip()
+    assert "latched: exhausted" in harness.press("ann", f"resume {first}")
+
+
+def test_a_question_that_cannot_be_closed_keeps_no_watchdog_from_ending(
+    harness: ChatHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, may_end = threading.Event(), threading.Event()
+
+    def edit(*_: object) -> None:
+        began.set()
+        may_end.wait()
+
+    async def main() -> None:
+        harness.desk._edit("chat", "m1", Message("info", "over"))
+        while not began.is_set():
+            await asyncio.sleep(0.005)
+        await harness.desk.stop()
+
+    monkeypatch.setattr(harness.chat, "edit", edit)
+    ending = threading.Thread(target=asyncio.run, args=(main(),))
+    ending.start()
+    ending.join(60)
+    has_ended = not ending.is_alive()
+    may_end.set()
+    ending.join()
+
+    assert has_ended

@@ -17,6 +17,7 @@ from watchdog.app.slow_requests import SlowRequests
 from watchdog.config import Config
 from watchdog.core.chat import ChatEvent
 from watchdog.core.model import Button, Message
+from watchdog.core.offload import ThreadOffload
 from watchdog.journal.requests import Request
 from watchdog.journal.serialization import from_json
 
@@ -69,6 +70,7 @@ class ChatHarness(PipelineHarness):
             self.pipeline.telemetry,
             lambda: self.now,
             lambda: self.heard_config,
+            ThreadOffload(None, "sending"),
             answer_requests=self.queue.answer_all,
             notify_pending=lambda: None,
         )
@@ -103,8 +105,10 @@ class ChatHarness(PipelineHarness):
 
     async def _and_settle(self, doing: Coroutine[Any, Any, None]) -> None:
         """Until every word to who pressed a button has arrived, too."""
-        await doing
-        await asyncio.gather(*(task for tasks in self.desk._saying.values() for task in tasks))
+        try:
+            await doing
+        finally:
+            await asyncio.gather(*(task for tasks in self.desk._saying.values() for task in tasks))
 
     def say(self, person: str, text: str, *, channel: str = "chat", **more: Any) -> str:
         """Said and answered; what the channel was told by it, the newest message last."""

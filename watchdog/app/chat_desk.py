@@ -25,15 +25,17 @@ from watchdog.chat.decisions import (
 )
 from watchdog.chat.rights import PoliteNos, find_person, is_said_in_its_chat
 from watchdog.config import Config
-from watchdog.core.chat import ChatEvent, EditingNotifier, ListeningNotifier
+from watchdog.core.chat import ChatEvent, ListeningNotifier, find_editor
 from watchdog.core.errors import NotifyError
 from watchdog.core.model import Message, Millis, NotifyFunction
+from watchdog.core.offload import DeadlineExceededError, StillBusyError
 from watchdog.core.telemetry import Telemetry, log
 from watchdog.core.text import shorten
 from watchdog.journal.chat import ChatRecord
 from watchdog.journal.errors import JournalError, JournalUnavailableError
 from watchdog.journal.requests import Request
 from watchdog.journal.storage import Journal, Transaction
+from watchdog.notifiers.call import call_notifier
 
 _ROUND = 1.0
 """Seconds after which it looks at the journal though nobody has said anything."""
@@ -54,6 +56,7 @@ class ChatDesk:
         telemetry: Telemetry,
         clock: Callable[[], Millis],
         config: Callable[[], Config],
+        offload: Callable[..., Awaitable[Any]],
         *,
         answer_requests: Callable[[], Awaitable[None]],
         notify_pending: Callable[[], object],
@@ -66,6 +69,7 @@ class ChatDesk:
         self._telemetry = telemetry
         self._clock = clock
         self._config = config
+        self._offload = offload
         self._answer_requests = answer_requests
         self._notify_pending = notify_pending
         self._sources_down = sources_down
@@ -120,7 +124,7 @@ class ChatDesk:
         """Takes in what was said, once. Raises JournalUnavailableError: then it is not taken."""
         config, now = self._config(), self._clock()
         notifier = config.channels.get(channel)
-        if notifier is None or self._journal.chat.is_known(channel, event.key):
+        if notifier is None:
             return
         event = event.with_time(now)._replace(text=event.text[:MAX_TEXT_CHARACTERS])
         person = find_person(config.people, notifier.type, event.user)
@@ -146,15 +150,22 @@ class ChatDesk:
 
     async def answer_all(self) -> None:
         """Everything that was said and is not answered. Raises JournalUnavailableError."""
-        for record in self._journal.chat.list_unanswered():
-            if record.request is None:
-                self._decide(record)
-                self._notify_pending()
-            elif (answer := self._journal.requests.find_answer(record.request)) is not None:
+        unanswered = self._journal.chat.list_unanswered()
+        for record in unanswered:  # ahead of all that is awaited: what is answered meanwhile is told by `tell_answer`
+            if (
+                record.request is not None
+                and (answer := self._journal.requests.find_answer(record.request)) is not None
+            ):
                 with self._journal.transaction() as tx:  # by somebody who told us nothing, such as another version
                     self._tell_result(tx, record, shorten(record.event.text, 60), {}, *answer, set())
                 self._notify_pending()
-            await self._answer_requests()  # what was asked first is done before what is asked next is decided
+        if unanswered:
+            await self._answer_requests()
+        for record in unanswered:
+            if record.request is None:
+                self._decide(record)
+                self._notify_pending()
+                await self._answer_requests()  # what was asked first is done before what is asked next is decided
 
     def _decide(self, record: ChatRecord) -> None:
         try:
@@ -178,7 +189,8 @@ class ChatDesk:
         if not isinstance(decision, Confirm) and decision.uses is not None:
             self._close_question(tx, record, decision, now)
         if isinstance(decision, Ask):
-            log.warning("chat %s: %s said %r: %s is asked for", record.channel, record.person, said, decision.kind)
+            words = "chat %s: %s said %r: %s is asked for"
+            tx.on_commit(log.warning, words, record.channel, record.person, said, decision.kind)
             request = tx.requests.add_request(decision.kind, decision.args, decision.by, now)
             tx.chat.link_request(record.id, request)
             return
@@ -186,7 +198,7 @@ class ChatDesk:
             name, until = record.person or "", decision.end(now)
             number = tx.chat.add_confirmation(record.channel, name, decision.kind, decision.args, until, now)
             decision = Reply("asked", decision.question(number, name, now))
-        log.info("chat %s: %s said %r: %s", record.channel, record.person, said, decision.message.title)
+        tx.on_commit(log.info, "chat %s: %s said %r: %s", record.channel, record.person, said, decision.message.title)
         self._answer(tx, record, decision.outcome, decision.message)
 
     def _close_question(self, tx: Transaction, record: ChatRecord, decision: Ask | Reply, now: Millis) -> None:
@@ -196,7 +208,7 @@ class ChatDesk:
         asked = self._journal.chat.find_confirmation(decision.uses)
         if asked is not None and record.event.is_button and record.event.message is not None:
             end = f"yes, said {record.person}" if isinstance(decision, Ask) else decision.message.title
-            self._edit(record.channel, record.event.message, close_question(asked, end))
+            tx.on_commit(self._edit, record.channel, record.event.message, close_question(asked, end))
 
     # ─ out ─
 
@@ -218,7 +230,7 @@ class ChatDesk:
     ) -> None:
         message = describe_answer(kind, args, ok, text)
         incident = _incident_of(self._journal, args)
-        log.info("chat %s: %s: %s", record.channel, record.person, message.title)
+        tx.on_commit(log.info, "chat %s: %s: %s", record.channel, record.person, message.title)
         is_told = ok and record.channel in told
         self._answer(tx, record, "done" if ok else "refused", replace(message, incident=incident), is_told=is_told)
 
@@ -232,10 +244,14 @@ class ChatDesk:
             tx.messages.enqueue(replace(message, urgent=True), [record.channel], self._clock())
         text = "; ".join([message.title, *message.lines])
         tx.chat.answer_event(record.id, text, self._clock())
+        tx.on_commit(self._note_answer, record, outcome, message.title)
+
+    def _note_answer(self, record: ChatRecord, outcome: Outcome, text: str) -> None:
+        """It is written down: counted, and told to who pressed the button."""
         self._telemetry.chat_answers.labels(record.channel, outcome).inc()
         event = self._said.pop(record.id, None)
         if event is not None:
-            self._say(record.channel, event, message.title)
+            self._say(record.channel, event, text)
 
     def _say(self, channel: str, event: ChatEvent, text: str) -> None:
         """To who pressed the button, as far as that goes. Nothing depends on it."""
@@ -245,23 +261,17 @@ class ChatDesk:
 
     def _edit(self, channel: str, handle: str, message: Message) -> None:
         """Best effort likewise: buttons of what is over say so when they are pressed."""
-        notifier = self._config().channels.get(channel)
-        if isinstance(notifier, EditingNotifier):
+        editor = find_editor(self._config().channels.get(channel))
+        if editor is not None:
+            key = f"end of a question on {channel} {handle}"
+            self._speak(channel, partial(call_notifier, self._offload, key, editor.edit, handle, message))
 
-            async def edit(one: EditingNotifier) -> None:
-                if asyncio.iscoroutinefunction(one.edit):
-                    await one.edit(handle, message)
-                else:
-                    await asyncio.to_thread(one.edit, handle, message)
-
-            self._speak(channel, partial(edit, notifier))
-
-    def _speak(self, channel: str, call: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def _speak(self, channel: str, call: Callable[[], Coroutine[Any, Any, object]]) -> None:
         async def speak() -> None:
             try:
                 async with asyncio.timeout(_SAY_TIMEOUT):
                     await call()
-            except (NotifyError, TimeoutError) as error:
+            except (NotifyError, TimeoutError, DeadlineExceededError, StillBusyError) as error:
                 why = str(error) or "no answer in time"
                 log.info("chat %s: a word to who answered did not arrive: %s", channel, why)
             except Exception:  # a mistake in one notifier

@@ -66,6 +66,7 @@ class ChatListeners:
         wanted = {
             name: one for name, one in channels.items() if isinstance(one, ListeningNotifier) and one.listen_to_people
         }
+        told = {name for name, listener in self._listeners.items() if listener.is_told}
         for name, listener in list(self._listeners.items()):
             if name not in wanted or listener.notifier != wanted[name] or listener.error is not None:
                 self._end(name)
@@ -73,6 +74,7 @@ class ChatListeners:
             if name not in self._listeners:
                 self._listeners[name] = listener = _Listener(name, notifier)
                 self._note(listener, None)
+                listener.is_told = name in told  # that it is heard again is told once it is
                 before = list(self._ended)  # of two that listen with one token each would throw the other out
                 listener.task = asyncio.create_task(self._listen(listener, before), name=f"listening to {name}")
 

@@ -174,7 +174,7 @@ class Daemon:
             *(self.journal, self.request_handler, self._slow_requests, self._standing, clock, self._request_answered)
         )
         self.chat_desk = ChatDesk(
-            *(self.journal, self.telemetry, clock, lambda: self.config),
+            *(self.journal, self.telemetry, clock, lambda: self.config, self._sending),
             answer_requests=self._requests.answer_all,
             notify_pending=self.outbox.notify_pending,
             notify=self._notify,

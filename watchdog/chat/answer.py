@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from watchdog.chat import destructive, overview
+from watchdog.chat.chart import MAX_SPAN
 from watchdog.chat.commands import COMMANDS, Command, Misunderstood, parse_command
 from watchdog.chat.decisions import Ask, Caller, Decision, Reply, View, describe_request, reply
-from watchdog.chat.rights import may
+from watchdog.chat.rights import find_person, may
 from watchdog.chat.subjects import NotFoundError, find_incident, find_target
 from watchdog.core.model import Chart, Message, Millis
 from watchdog.core.text import shorten
@@ -23,14 +24,13 @@ TOO_OLD_TO_TELL: Millis = 10 * 60_000
 _HOLD: Millis = 2 * 3_600_000
 _SILENCE: Millis = 3_600_000
 _SPAN: Millis = 3_600_000
-_MIN_SPAN, _MAX_SPAN = 60_000, 7 * 86_400_000
+_MIN_SPAN: Millis = 60_000
 
 
 def decide(record: ChatRecord, service: str, view: View) -> Decision:
     """`service`: the type of the channel. Rights are those of the configuration as it is now."""
     event, name = record.event, record.person
-    person = None if name is None else view.config.people.get(name)
-    if name is None or person is None or str(getattr(person, service, None)) != event.user:
+    if name is None or find_person(view.config.people, service, event.user) != name:
         return reply("stranger", "not done: who said it is not listed under people: any more")
     age = view.now - event.t
     command = parse_command(event.text)
@@ -38,7 +38,7 @@ def decide(record: ChatRecord, service: str, view: View) -> Decision:
         return reply(
             "misunderstood" if age <= TOO_OLD_TO_DO else "too_old", command.text, "help tells what you may say"
         )
-    form = COMMANDS[command.name]
+    form, person = COMMANDS[command.name], view.config.people[name]
     if age > (TOO_OLD_TO_TELL if form.right == "see" else TOO_OLD_TO_DO):
         said = shorten(event.text, 60)
         return reply(
@@ -109,7 +109,7 @@ def _tell(message: Message) -> Reply:
 
 
 def _show_chart(command: Command, caller: Caller, view: View) -> Decision:
-    span = min(_MAX_SPAN, max(_MIN_SPAN, command.span or _SPAN))
+    span = min(MAX_SPAN, max(_MIN_SPAN, command.span or _SPAN))
     config = view.config
     is_name = command.subject.partition("@")[0] in config.kpis and not caller.is_button
     if command.number is not None and not is_name:
@@ -135,7 +135,7 @@ def _show_incident_chart(incident: Incident, said: Millis | None, view: View) ->
     for trip in view.journal.incidents.list_trips(incident.id):
         rule = config.rules_by_target.get((trip.rule, incident.target))
         if rule is not None and rule.kpi is not None:
-            span = min(_MAX_SPAN, max(_MIN_SPAN, said or _SPAN, until - incident.opened + _SPAN // 6))
+            span = min(MAX_SPAN, max(_MIN_SPAN, said or _SPAN, until - incident.opened + _SPAN // 6))
             chart = Chart(rule.kpi, incident.target, trip.labels, incident.id, span, until)
             title = f"{incident.target}: {rule.kpi}, {format_duration(span)} of incident {incident.id}"
             return _tell(Message("info", title, incident=incident.id, chart=chart))
@@ -165,7 +165,7 @@ def _hold(command: Command, caller: Caller, view: View) -> Decision:
         left = format_duration(active.until - view.now)
         return reply("over", f"{target} is held already for another {left} ({active.who})", incident=_number(incident))
     span = None if command.off else command.span or _HOLD
-    return Ask("hold", {"target": target, "for": span, "reason": _reason(command, caller)}, caller.by)
+    return Ask("hold", {"target": target, "for": span, "reason": destructive.reason_of(command, caller)}, caller.by)
 
 
 def _silence(command: Command, caller: Caller, view: View) -> Decision:
@@ -188,7 +188,7 @@ def _silence(command: Command, caller: Caller, view: View) -> Decision:
         if not names:
             why = "all that fires is silenced already" if known else "nothing fires in it"
             return reply("over", f"incident {incident.id}: {why}", incident=incident.id)
-    args = {"rule": names[0], "rules": names, "for": span, "reason": _reason(command, caller)}
+    args = {"rule": names[0], "rules": names, "for": span, "reason": destructive.reason_of(command, caller)}
     return Ask("silence", args if len(names) > 1 else {key: args[key] for key in args if key != "rules"}, caller.by)
 
 
@@ -199,7 +199,7 @@ def _is_silenced(rule: str, target: str, view: View) -> bool:
 
 def _deny(command: Command, caller: Caller, view: View) -> Decision:
     run = destructive.find_waiting(command.number or 0, view)
-    args = {"run": run.id, "plan": run.plan, "reason": _reason(command, caller)}
+    args = {"run": run.id, "plan": run.plan, "reason": destructive.reason_of(command, caller)}
     return Ask("deny", args, caller.by)
 
 
@@ -207,7 +207,7 @@ def _halt(command: Command, caller: Caller, view: View) -> Decision:
     target, incident = find_target(command, caller, view)
     if incident is not None and incident.closed is not None and caller.is_button:
         return _is_over(incident, view)
-    return Ask("halt", {"target": target, "reason": _reason(command, caller)}, caller.by)
+    return Ask("halt", {"target": target, "reason": destructive.reason_of(command, caller)}, caller.by)
 
 
 def _is_over(incident: Incident, view: View) -> Reply:
@@ -217,10 +217,6 @@ def _is_over(incident: Incident, view: View) -> Reply:
 
 def _number(incident: Incident | None) -> int | None:
     return None if incident is None else incident.id
-
-
-def _reason(command: Command, caller: Caller) -> str:
-    return destructive.reason_of(command, caller)
 
 
 _ANSWERS: dict[str, Callable[[Command, Caller, View], Decision]] = {

@@ -8,7 +8,7 @@ from typing import Any
 from watchdog.chat.commands import Command
 from watchdog.chat.decisions import Ask, Caller, Confirm, Decision, Reply, View, called, describe_request, reply
 from watchdog.chat.rights import may
-from watchdog.chat.subjects import NotFoundError, find_target, known_targets
+from watchdog.chat.subjects import NotFoundError, find_target, is_latch_of, known_targets
 from watchdog.core.target import Target
 from watchdog.core.units import format_duration
 from watchdog.documents.problems import format_names, unknown_name
@@ -131,10 +131,12 @@ def _prepare_resume(args: Mapping[str, Any], view: View) -> Confirm | Reply:
 
 def _ensure_latch_is_of(incident: Incident, view: View) -> None:
     """The button of an old incident opens no latch that came later. Raises NotFoundError."""
-    state = view.journal.targets.get_state(incident.target, view.now)
-    newest = next(one for one in view.journal.incidents.list_incidents(1_000) if one.target == incident.target)
-    is_later = incident.closed is not None and state.latched is not None and state.latched > incident.closed
-    if newest.id != incident.id or is_later:
+    latched = view.journal.targets.get_state(incident.target, view.now).latched
+    if latched is None or is_latch_of(incident, latched):
+        return
+    since = view.journal.incidents.list_incidents_since(incident.opened)
+    is_newest = not any(one.target == incident.target and one.id > incident.id for one in since)
+    if not is_newest or (incident.closed is not None and latched > incident.closed):
         text = f"the latch of {incident.target} is not of incident {incident.id}: nothing changed"
         raise NotFoundError(f"{text} — say resume {incident.target}", "over")
 

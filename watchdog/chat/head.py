@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from watchdog.chat.run_state import RunState, describe_ended, describe_run
+from watchdog.chat.subjects import is_latch_of
 from watchdog.config import Config
 from watchdog.core.chat import IncidentHead
 from watchdog.core.model import Button, Message, Millis, Severity
@@ -99,8 +100,6 @@ def _gather(journal: Journal, incident: Incident) -> _Facts:
     at_work = [describe_run(run, journal.runs.list_steps(run.id), format_time) for run in unfinished]
     at_work.sort(key=lambda one: one.rank)
     latch = next((one for one in journal.targets.list_latched() if one.name == incident.target), None)
-    since = latch is not None and latch.latched is not None and latch.latched >= incident.opened
-    until = latch is None or incident.closed is None or (latch.latched or 0) <= incident.closed
     resumed = [
         event
         for event in journal.timeline.list_events_since(incident.target, "resumed", incident.opened)
@@ -114,7 +113,7 @@ def _gather(journal: Journal, incident: Incident) -> _Facts:
         journal.timeline.list_events(incident.id),
         resumed[0] if resumed and _has_latched(runs, incident, resumed[0].t) else None,
         None if latch is None else latch.latch_why or "",
-        since and until,
+        latch is not None and latch.latched is not None and is_latch_of(incident, latch.latched),
     )
 
 

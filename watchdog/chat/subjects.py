@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from watchdog.chat.commands import Command
 from watchdog.chat.decisions import Caller, Outcome, View
+from watchdog.core.model import Millis
 from watchdog.documents.problems import format_names, unknown_name
 from watchdog.journal.incidents import Incident, describe_unknown
 
@@ -40,6 +41,11 @@ def find_target(command: Command, caller: Caller, view: View) -> tuple[str, Inci
         incident = find_incident(command.number, view)
         return incident.target, incident
     raise NotFoundError(unknown_name("target", subject, targets))
+
+
+def is_latch_of(incident: Incident, latched: Millis) -> bool:
+    """Whether a latch of that time was brought about in the incident."""
+    return incident.opened <= latched and (incident.closed is None or latched <= incident.closed)
 
 
 def known_targets(view: View) -> list[str]:

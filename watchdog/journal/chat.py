@@ -63,11 +63,6 @@ class SqlChatReader(SqlRepository):
             for row in rows
         ]  # fmt: skip
 
-    def is_known(self, channel: str, key: str) -> bool:
-        """Whether it was taken in already."""
-        found = self._sql.query_one("SELECT 1 FROM chat_event WHERE channel = ? AND key = ?", channel, key)
-        return found is not None
-
     def find_confirmation(self, number: int) -> Confirmation | None:
         row = self._sql.query_one(
             "SELECT id, channel, person, kind, args, t, until, used FROM confirmation WHERE id = ?", number
@@ -86,14 +81,9 @@ class SqlChatReader(SqlRepository):
 class SqlChatWriter(SqlRepository):
     def add_event(self, channel: str, event: ChatEvent, person: str | None, now: Millis) -> int | None:
         """Its number; None where it was taken in already."""
-        if (
-            self._sql.query_one("SELECT 1 FROM chat_event WHERE channel = ? AND key = ?", channel, event.key)
-            is not None
-        ):
-            return None
-        return self._sql.insert(
+        return self._sql.insert_once(
             "INSERT INTO chat_event (channel, key, t, received, user, person, text, is_button, message, reply_to)"
-            " VALUES (?,?,?,?,?,?,?,?,?,?) RETURNING id",
+            " VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT (channel, key) DO NOTHING RETURNING id",
             *(channel, event.key, event.t, now, event.user, person, event.text, event.is_button),
             *(event.message, event.reply_to),
         )

@@ -241,9 +241,6 @@ class ChatReader(Protocol):
     def list_unanswered(self) -> list[ChatRecord]:
         """Oldest first."""
 
-    def is_known(self, channel: str, key: str) -> bool:
-        """Whether it was taken in already."""
-
     def find_confirmation(self, number: int) -> Confirmation | None: ...
 
     def list_open_confirmations(self, now: Millis) -> list[Confirmation]:

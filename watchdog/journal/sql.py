@@ -30,6 +30,10 @@ class SqlSession(Protocol):
         """The id of the new row, which the statement returns. Only within a transaction."""
         ...
 
+    def insert_once(self, sql: str, *args: object) -> int | None:
+        """The same of a statement that leaves out what conflicts with a row that is there; None: it did."""
+        ...
+
     def execute_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
         """Only within a transaction."""
 

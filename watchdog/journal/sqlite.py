@@ -375,6 +375,10 @@ class SqliteJournal:
     def insert(self, sql: str, *args: object) -> int:
         return int(self._write(self._db.execute, sql, _storable(args)).fetchone()[0])
 
+    def insert_once(self, sql: str, *args: object) -> int | None:
+        row = self._write(self._db.execute, sql, _storable(args)).fetchone()
+        return None if row is None else int(row[0])
+
     def execute_many(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
         self._write(self._db.executemany, sql, map(_storable, rows))
 
