@@ -156,3 +156,12 @@ def test_what_a_script_starts_is_read_from_its_text() -> None:
     assert started("exec a\nexec b") == [(("a",), False), (("b",), False)]
     assert started("# exec a\nexport PATH\nx='unfinished\nexec b # c") == [(("b",), True)]
     assert started("exec") == started("") == started("exec $X") == []
+
+
+def test_a_variable_that_doubles_line_by_line_is_not_followed() -> None:
+    doubled = 'A="$A$A"\n'
+    assert started(f"A=xx\n{doubled * 2}exec $A") == [(("xx" * 4,), True)]
+    (((_, word), is_it),) = started(f"A=xx\n{doubled * 24}exec b $A")
+    assert set(word) == {UNKNOWN}
+    assert len(word) < 2_000
+    assert not is_it
