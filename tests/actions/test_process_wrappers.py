@@ -20,6 +20,7 @@ from tests.support.actions import json_round_trip, wait_until
 from tests.support.processes import is_alive
 from watchdog.core.errors import ActionError
 from watchdog.core.target import ProcessSpec
+from watchdog.host import child_process
 from watchdog.host.bot_identity import BotPlace, ProcessFacts
 from watchdog.host.wrapper_script import UNKNOWN, list_started
 
@@ -156,3 +157,36 @@ def test_what_a_script_starts_is_read_from_its_text() -> None:
     assert started("exec a\nexec b") == [(("a",), False), (("b",), False)]
     assert started("# exec a\nexport PATH\nx='unfinished\nexec b # c") == [(("b",), True)]
     assert started("exec") == started("") == started("exec $X") == []
+
+
+def test_a_variable_that_doubles_line_by_line_is_not_followed() -> None:
+    doubled = 'A="$A$A"\n'
+    assert started(f"A=xx\n{doubled * 2}exec $A") == [(("xx" * 4,), True)]
+    (((_, word), is_it),) = started(f"A=xx\n{doubled * 24}exec b $A")
+    assert set(word) == {UNKNOWN}
+    assert len(word) < 2_000
+    assert not is_it
+
+
+def test_what_a_script_starts_is_looked_up_once_and_not_for_each_process(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helpers = "helper --all files\n" * 50
+    script = write_script(folder, f"#!/bin/sh\n{helpers}exec {PYTHON} bot.py\n")
+    place = BotPlace(ProcessSpec(pid_file="bot.pid", command=(script,), cwd=str(folder)))
+    looked_up: list[str] = []
+    find = child_process.find_program
+
+    def find_program(word: str, *where: Any) -> str | None:
+        looked_up.append(word)
+        return find(word, *where)
+
+    monkeypatch.setattr(child_process, "find_program", find_program)
+    counts = []
+    for pid in range(3):
+        facts = ProcessFacts(pid, ("/bin/other", "x"), "/bin/other", "/", None, {})
+        assert place.compare(facts, named=False).verdict == "unlike"
+        counts.append(len(looked_up))
+
+    assert 0 < counts[0] < 20
+    assert counts[2] - counts[0] <= 2  # what each calls itself

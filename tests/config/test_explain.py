@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.config.conftest import MAIN_YAML, WriteConfig
+from tests.config.conftest import BASE_RULES, MAIN_YAML, WriteConfig
 from watchdog.cli.command_line import main
 from watchdog.config import load
 from watchdog.config.explain import explain_rule
@@ -112,6 +112,17 @@ def test_every_fact_of_a_rule_is_told(name: str, write_config: WriteConfig) -> N
     assert [fact for fact in EXPECTED_FACTS[name] if fact not in text] == [], text
     assert "\n" not in text
     assert "None" not in text
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("chat: {", "chat: {standby: true, "), ("bot: {unit", "bot: {notify: [], unit")]
+)
+def test_where_no_channel_hears_of_the_target_nobody_is_told(old: str, new: str, write_config: WriteConfig) -> None:
+    files = {"watchdog.yaml": MAIN_WITH_SLOW_SOURCE, "rules/base.yaml": BASE_RULES, "rules/x.yaml": RULES}
+    assert any(old in text for text in files.values())
+    config = load(write_config({name: text.replace(old, new) for name, text in files.items()}), environ={})
+
+    assert explain_rule(config, "least").endswith("Nobody is told.")
 
 
 def test_every_shipped_rule_can_be_explained(write_config: WriteConfig) -> None:

@@ -153,6 +153,25 @@ def test_a_bot_that_ticks_seldom_is_not_stale_because_the_clock_was_set_forward(
     assert not [rule for rule in FRESHNESS_RULES if harness.is_firing(rule)]
 
 
+@pytest.mark.parametrize("step", [SECOND, 3 * SECOND, -SECOND])
+def test_a_clock_that_is_set_after_a_sleep_takes_nothing_of_the_time_to_tick(tmp_path: Path, step: int) -> None:
+    harness = PipelineHarness(tmp_path, AGES)
+    ticked = harness.now
+    for _ in range(10):
+        harness.round(**ages(harness, ticked))
+    go_away(harness, "standstill", 8 * 3_600)
+    for _ in range(5):
+        harness.round(**ages(harness, ticked))
+    harness.set_clock(step)
+    ticked += step  # who counts by itself knows of no clock
+    for _ in range(40):
+        harness.round(tick=(ticked - step) / 1_000, tick_age=(harness.now + SECOND - ticked) / 1_000)
+        assert not [rule for rule in FRESHNESS_RULES if harness.is_firing(rule)]
+    for _ in range(30):
+        harness.round(tick=(ticked - step) / 1_000, tick_age=(harness.now + SECOND - ticked) / 1_000)
+    assert [rule for rule in FRESHNESS_RULES if harness.is_firing(rule)] == [*FRESHNESS_RULES]
+
+
 @pytest.mark.parametrize(("asleep", "after"), [(65, 65), (8 * 3_600, 71)])
 def test_a_bot_that_does_not_wake_up_is_told_after_the_age_that_is_allowed(
     tmp_path: Path, asleep: int, after: int

@@ -18,9 +18,10 @@ from watchdog.core.errors import NotifyError, WatchdogError
 from watchdog.core.model import Message
 from watchdog.core.units import format_duration
 from watchdog.documents.problems import unknown_name
+from watchdog.notifiers.call import SEND_TIMEOUT
 from watchdog.web.status_rows import format_time
 
-DEADLINE = 30.0
+DEADLINE = SEND_TIMEOUT
 """Seconds that the channel has, as in the daemon."""
 
 

@@ -269,8 +269,8 @@ def _notified_sentence(config: Config, rule: Rule) -> str:
         name for target in config.targets_of(rule.name) or [""] for name in config.told_channels(target, rule.notify)
     }
     names = [name for name in config.channels if name in told]
+    if not names and rule.notify:
+        return f"Told: {', '.join(rule.notify)}"
     if not names:
-        return (
-            f"Told: {', '.join(rule.notify)}" if rule.notify else "It is told on every channel; none is configured here"
-        )
+        return "Nobody is told" if config.channels else "It is told on every channel; none is configured here"
     return f"Told: {', '.join(f'{name} (from {config.channels[name].from_})' for name in names)}"

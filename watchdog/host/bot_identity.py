@@ -15,7 +15,7 @@ import os
 import re
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
@@ -146,6 +146,12 @@ class BotPlace:
         return list_started(text, rest, self.spec.env)
 
     @cached_property
+    def _names(self) -> Mapping[str, Set[str]]:
+        """Of the words of what a script starts: what a process that runs it goes by. Looked up once, and not for each process."""
+        words = {word for each in self._started for word in each.words}
+        return {word: _names_of(self._program(word) or word) for word in words}
+
+    @cached_property
     def files(self) -> Mapping[str, str]:
         """Words of the command that name files, to their full paths; of a link its own."""
         commands = (*self.commands, *(each.words for each in self._started))
@@ -249,11 +255,10 @@ class BotPlace:
 
     def _may_be_started(self, facts: ProcessFacts) -> bool:
         """Whether a shell script of the command's may have started it: a file of the bot's, with all that the script says."""
-        given = facts.words[1:]
+        given, runs = facts.words[1:], _running_as(facts)
         for words in (each.words for each in self._started):
-            known = [word for word in words if UNKNOWN not in word]
-            starts = [n for n, word in enumerate(words) if _is_program(facts, (self._program(word) or word,))]
-            wanted = [word for word in words[starts[0] + 1 :] if word in known] if starts else []
+            start = next((n for n, word in enumerate(words, 1) if runs & self._names[word]), len(words))
+            wanted = [word for word in words[start:] if UNKNOWN not in word]
             if any(word in self.files for word in wanted) and all(
                 any(self._is_same_word(word, each, facts) for each in given) for word in wanted
             ):
@@ -355,9 +360,17 @@ def _family(program: str) -> str:
 
 
 def _is_program(facts: ProcessFacts, programs: tuple[str, ...]) -> bool:
+    return any(_running_as(facts) & _names_of(each) for each in programs)
+
+
+def _running_as(facts: ProcessFacts) -> Set[str]:
     """By the name that it goes by where more is not readable."""
     runs = facts.program or next(iter(facts.words), "")
-    return any(_family(runs) == _family(each) or runs == os.path.realpath(each) for each in programs)
+    return {_family(runs), runs}
+
+
+def _names_of(program: str) -> Set[str]:
+    return {_family(program), os.path.realpath(program)}
 
 
 def _interpreter(program: str) -> str | None:

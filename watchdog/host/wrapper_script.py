@@ -13,6 +13,8 @@ MAX_SCRIPT = 64 << 10
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 """Within a word: what only a running shell knows."""
 _MAX_LINES = 2_000
+_MAX_VALUE = 1_000
+"""Characters of a variable that is known: one that says another twice, line by line, would soon be longer than all memory."""
 _BUILTINS = re.compile(
     r":|\.|\[\[?|cd|source|echo|printf|sleep|set|unset|test|trap|wait|read|local|exit|return|true|false|ulimit|umask|done|fi|esac|"
     r"for|case|break|continue|shift|eval|pwd|mkdir|rm|touch|date"
@@ -84,7 +86,8 @@ def _started(words: list[str], known: dict[str, str]) -> StartedCommand | None:
     set_here = list(takewhile(bool, map(_ASSIGNMENT.fullmatch, words[is_export:])))
     words = words[is_export + len(set_here) :]
     if is_export or not words:
-        known.update({each[1]: each[2] for each in set_here if each is not None})
+        set_to = {each[1]: each[2] for each in set_here if each is not None}
+        known.update({name: value if len(value) <= _MAX_VALUE else UNKNOWN for name, value in set_to.items()})
         return None
     is_it = words[0] == "exec"
     words = words[is_it:]

@@ -14,6 +14,7 @@ from watchdog.journal.topics import incident_of
 from watchdog.notifiers.alertmanager import ALERTNAME, SEVERITY_LABELS, describe_annotations, message_alert
 from watchdog.notifiers.text import describe_place
 from watchdog.pipeline.firing import Firing, RunQuery, describe_firing
+from watchdog.pipeline.incident_messages import describe_latch, describe_plans_at_work
 from watchdog.pipeline.messenger import Messenger
 from watchdog.rules import Check
 from watchdog.rules.state_machine import MachineState, StateKey
@@ -143,9 +144,8 @@ class AlertBook:
 
     def _describe_state(self, incident: Incident, now: Millis) -> list[str]:
         """What is done about it."""
-        lines = [f"{run.plan} is {run.status}" for run in self._journal.runs.list_unfinished(incident.target)]
-        if self._journal.targets.get_state(incident.target, now).latched is not None:
-            lines.append(f'latched: repairs wait for trading-watchdog resume {incident.target} --reason "…"')
+        lines = describe_plans_at_work(self._journal, incident.target)
+        lines += describe_latch(self._journal, incident.target, now)
         lines += [] if incident.acked_by is None else [f"acknowledged by {incident.acked_by}"]
         return [*lines, describe_place(incident.id)]
 

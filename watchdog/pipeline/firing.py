@@ -13,7 +13,7 @@ from watchdog.journal.storage import Journal, Transaction
 from watchdog.journal.suppressions import Suppression
 from watchdog.journal.topics import escalation_topic, incident_topic, plan_topic
 from watchdog.notifiers.text import describe_place
-from watchdog.pipeline.incident_messages import DescribeLeft
+from watchdog.pipeline.incident_messages import DescribeLeft, describe_latch, describe_plans_at_work
 from watchdog.pipeline.incident_news import IncidentNews, Recovery, Trip
 from watchdog.pipeline.messenger import Messenger
 from watchdog.rules import Check, format_labels, render_summary
@@ -269,19 +269,14 @@ class FiringNews:
         channels = [name for name in said.to if name in self._config.channels]
         how = f"nobody has acknowledged it for {format_duration(now - since)}"
         lines = self._describe_now(incident, firing, how, now)
-        for channel in channels:
-            self._messenger.enqueue(
-                tx,
-                Message(
-                    "crit",
-                    f"{target}: {incident.title.partition(': ')[0]}: {how}",
-                    lines,
-                    incident.id,
-                    opens=(incident_topic(incident.id), escalation_topic(incident.id)),
-                ),
-                [channel],
-                now,
-            )
+        message = Message(
+            "crit",
+            f"{target}: {incident.title.partition(': ')[0]}: {how}",
+            lines,
+            incident.id,
+            opens=(incident_topic(incident.id), escalation_topic(incident.id)),
+        )
+        self._messenger.enqueue(tx, message, channels, now)
         tx.incidents.note_escalation(incident.id, now)
         text = f"{how}: {', '.join(channels) or 'no channel'} told"
         tx.timeline.add_event("escalated", text, now, incident=incident.id, target=target)
@@ -293,9 +288,12 @@ class FiringNews:
 
     def _describe_now(self, incident: Incident, firing: Sequence[Firing], how: str, now: Millis) -> tuple[str, ...]:
         trips = [self._describe(one, incident, how, now)._replace(told_by=None) for one in firing]
-        at_work = [f"{run.plan} is {run.status}" for run in self._journal.runs.list_unfinished(incident.target)]
         said = IncidentNews(trips).message(incident.target, incident.id).lines if trips else (incident.title,)
-        return (*said, *at_work, f"on it: trading-watchdog ack {incident.id}")
+        return (
+            *said,
+            *describe_plans_at_work(self._journal, incident.target),
+            f"on it: trading-watchdog ack {incident.id}",
+        )
 
     def describe_incident(self, number: int, channel: str, now: Millis) -> Message | None:
         """What is so now, for a channel that messages of the incident did not reach; None: it has nothing to hear any more."""
@@ -322,13 +320,11 @@ class FiringNews:
         if not mine and channel not in self._messenger.channels_told([topic]):
             return None
         said = IncidentNews(mine).message(incident.target, number)
-        at_work = [f"{run.plan} is {run.status}" for run in self._journal.runs.list_unfinished(incident.target)]
-        latched = self._journal.targets.get_state(incident.target, now).latched is not None
         stays = [*self._describe_left(incident), "messages before this one did not arrive here", describe_place(number)]
         lines = [
             *(said.lines or (f"nothing fires now; {incident.title}",)),
-            *at_work,
-            *([f'latched: repairs wait for trading-watchdog resume {incident.target} --reason "…"'] if latched else []),
+            *describe_plans_at_work(self._journal, incident.target),
+            *describe_latch(self._journal, incident.target, now),
             *stays,
         ]
         title = f"{said.title} (incident {number})" if mine else f"{incident.target}: incident {number} is open"

@@ -18,6 +18,7 @@ from watchdog.journal.storage import Journal, Transaction
 from watchdog.journal.topics import held_topic, latch_topic, refusal_topic
 from watchdog.notifiers.folding import CLOSED
 from watchdog.pipeline.alerts import AlertBook
+from watchdog.pipeline.check_tracker import key_of, keys_by_check
 from watchdog.pipeline.firing import FiringNews, describe_recovery, describe_trip, plan_at_work_for
 from watchdog.pipeline.guard_inputs import find_hold_reason, gather_guard_inputs
 from watchdog.pipeline.halt_circumstances import record_circumstances
@@ -99,6 +100,7 @@ class IncidentManager:
         `close_if_resolved` does. `is_blind`: people were told that no source delivers."""
         gone: dict[tuple[str, str], list[tuple[Check, Transition, Verdict]]] = {}
         trips: dict[int, dict[tuple[str, str, Labels], incidents.TripRecord]] = {}
+        known: Mapping[tuple[str, str, str], Sequence[StateKey]] | None = None
         news = defaultdict(IncidentNews, {check.target: IncidentNews() for check, _, _ in changes})
         worst = {key for _, (key, kind, *_), _ in changes if kind == "tripped" and key.level == "crit"}
         # Critical ones first: of a rule that trips at both levels at once, people hear once.
@@ -117,7 +119,10 @@ class IncidentManager:
                         *(check, verdict, change.duration, circumstances, self._config, self._journal),
                         *(self._journal.incidents.find_open(check.target), self._query, now),
                     )
-                    if trip.labels and self._has_other_label_sets(check, verdict):
+                    known = keys_by_check(self._machines) if known is None else known
+                    # Labels say which one it is: of a rule that has had only one they say nothing to people.
+                    listed = (key.labels for key in known.get(key_of(check), ()))
+                    if trip.labels and any(each not in ((), verdict.labels) for each in listed):
                         trip = trip._replace(about=(trip.labels, *trip.about))
                     news[check.target].trips.append(trip)
                 continue
@@ -150,14 +155,6 @@ class IncidentManager:
             departure = describe_departure(rule, self._config.rule(rule, target).notify, changes_of_rule)
             news[target].departures.append(departure)
         return news
-
-    def _has_other_label_sets(self, check: Check, verdict: Verdict) -> bool:
-        """Whether labels say which one it is: of a rule that has had only one they say nothing to people."""
-        mine = check.rule, check.level, check.target
-        return any(
-            key.labels not in ((), verdict.labels) and (key.rule, key.level, key.target) == mine
-            for key in self._machines
-        )
 
     def _record_trip(
         self,

@@ -103,10 +103,7 @@ def closing_message(
         f"{run.plan}: {run.outcome} after {format_duration((run.ended or now) - run.queued)} ({run.reason})"
         for run in plan_runs
     ]
-    state = journal.targets.get_state(incident.target, now)
-    if state.latched is not None:
-        lines.append(f'latched: repairs wait for trading-watchdog resume {incident.target} --reason "…"')
-    lines += left
+    lines += [*describe_latch(journal, incident.target, now), *left]
     return title, [*lines, f"all of it: trading-watchdog report {incident.id}"] if plan_runs else lines
 
 
@@ -119,3 +116,13 @@ def list_open_trips(journal: Journal, incident: int) -> dict[tuple[str, str, Lab
     """(rule, level, labels) → what the journal says of a trip that is not over."""
     listed = journal.incidents.list_trips(incident)
     return {(trip.rule, trip.level, trip.labels): trip for trip in listed if trip.cleared is None}
+
+
+def describe_plans_at_work(journal: Journal, target: str) -> list[str]:
+    return [f"{run.plan} is {run.status}" for run in journal.runs.list_unfinished(target)]
+
+
+def describe_latch(journal: Journal, target: str, now: Millis) -> list[str]:
+    """Empty: it has none."""
+    is_latched = journal.targets.get_state(target, now).latched is not None
+    return [f'latched: repairs wait for trading-watchdog resume {target} --reason "…"'] if is_latched else []

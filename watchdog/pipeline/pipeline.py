@@ -45,7 +45,7 @@ from watchdog.pipeline.removed_rules import record_removed
 from watchdog.pipeline.round_news import record_blind, tell_and_close
 from watchdog.pipeline.source_metrics import SourceMetrics
 from watchdog.pipeline.source_reports import SourceReports
-from watchdog.pipeline.standstill import Standstill, await_first_write
+from watchdog.pipeline.standstill import Standstills
 from watchdog.pipeline.target_reconciliation import Heirs, reconcile_targets
 from watchdog.pipeline.template_query import run_template_query
 from watchdog.pipeline.unseen_metrics import UnseenMetrics
@@ -87,7 +87,7 @@ class Pipeline:
             StateKey(*key): skip_gap(machine_from_state(state), now) for key, state in journal.machines.list_machines()
         }
         self._trackers = TrackerList((), lambda _: ())
-        self._standstill: Standstill | None = None
+        self._standstills = Standstills()
         self._evaluator = EmbeddedEvaluator(self.store) if evaluator is None else evaluator
         told = journal.messages.list_open_topics()
         self._blindness = Blindness(config.sources, now, reported=BLIND in told)
@@ -178,7 +178,7 @@ class Pipeline:
         self.started_at = now
         self._blindness.shift(now - since)
         self._born_counters.forget()
-        self._standstill = Standstill(since, now)
+        self._standstills.note_sleep(since, now)
         machines = self.machines
         machines.update({key: skip_gap(machine, now) for key, machine in machines.items()})
         self._reset_trackers()
@@ -197,11 +197,7 @@ class Pipeline:
         parts = (self._blindness, self.unseen, self.baselines, self.source_reports, self._peak_recorder)
         for part in (*parts, self._born_counters):
             part.shift(step)
-        # What was written ahead of a step forward looks as old as after a sleep.
-        if step > 0:
-            self._standstill = Standstill(now - step, now, is_step=True)
-        elif self._standstill is not None:
-            self._standstill = self._standstill.shift(step)
+        self._standstills.follow_step(step, now)
         self._reset_trackers()
 
     @property
@@ -216,8 +212,7 @@ class Pipeline:
         self._trackers = carry_over(
             self._trackers, self._checks, self.config, self.machines, self._kpis.sources_read_by
         )
-        if self._standstill is not None:
-            await_first_write(self._trackers.all, self.config, self._standstill)
+        self._standstills.await_first_write(self._trackers.all, self.config)
 
     # ─ samples ─
 
